@@ -1,0 +1,133 @@
+"""The command line: parse, build, call one engine function, print, exit code.
+
+Floor: cli, the top. Commands are loaded by name when they are asked for, and everything heavy inside them, because
+`importer --help` and shell completion must answer at once. Nothing below prints, asks, or exits.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import os
+import sys
+
+import click
+
+from importer import __version__
+from importer.errors import ImporterError
+
+COMMANDS = {
+    "run": "Take a list in, check it, and send it. Run it again to go on.",
+    "check": "Everything `run` does with a list, without sending.",
+    "send": "Go on sending an import whose list was read.",
+    "status": "Show imports and where their rows are.",
+    "explain": "Show the whole life of a number or a row.",
+    "sandbox": "Serve a pretend Calls API to rehearse against.",
+    "demo": "Watch it work on sample data: sent, killed, resumed, proved.",
+}
+
+EPILOG = """\b
+Examples:
+  importer demo
+  importer check customers.csv --region US
+  importer run customers.csv --campaign spring
+  importer status
+
+Exit codes: 0 settled well, 2 usage, 3 some rows rejected or declined, 4 the list,
+5 the ledger, 6 the platform said no, 7 run again later, 8 a person must decide,
+9 another run holds the ledger, 130/143 stopped. Set IMPORTER_LOG=debug for a log."""
+
+
+class LazyGroup(click.Group):
+    """Commands whose modules are imported only when they run or show their own help."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Loads a command; None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(f"importer.cli.{cmd_name}").command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest name when there is none of this one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            guess = f" Did you mean {near[0]!r}?" if near else " `importer --help` lists them."
+            raise click.UsageError(f"There is no command {args[0]!r}.{guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="importer")
+def cli() -> None:
+    """Send a list of phone numbers to an outbound call campaign, each row once.
+
+    Kill it anywhere, run the same command again: no number is called twice and no row is lost, as long as the
+    platform remembers a request's key (one day).
+    """
+
+
+def main() -> None:
+    """Runs the command line and exits. On every path `--json` leaves exactly one JSON object on standard output."""
+    arguments = sys.argv[1:]
+    try:
+        code = cli.main(arguments, prog_name="importer", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.Abort:
+        code = _told(arguments, 130, "Stopped.", "Run the same command again to go on.")
+    except click.ClickException as problem:
+        problem.show()
+        code = _told_json(arguments, problem.exit_code, problem.format_message())
+    except ImporterError as problem:
+        code = _told(arguments, problem.exit_code, problem.message, problem.hint, problem)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except Exception as problem:  # noqa: BLE001 - the outermost place: a bug is told, never shown as a traceback
+        code = _told_bug(arguments, problem)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _told(arguments: list[str], code: int, message: str, hint: str, problem: ImporterError | None = None) -> int:
+    from importer.cli.console import safe
+
+    click.echo(f"{safe(message)}" + (f"\n{safe(hint, keep_lines=True)}" if hint else ""), err=True)
+    return _told_json(arguments, code, message, problem)
+
+
+def _told_bug(arguments: list[str], problem: Exception) -> int:
+    from importer.cli.console import safe
+    from importer.cli.logs import log_bug
+
+    message = (
+        f"A bug in importer stopped the run ({type(problem).__name__}). Nothing is lost: run the same command again."
+    )
+    click.echo(safe(message), err=True)
+    click.echo("IMPORTER_LOG=debug shows where. Please report it.", err=True)
+    log_bug(problem)
+    return _told_json(arguments, 1, message)
+
+
+def _told_json(arguments: list[str], code: int, message: str, problem: ImporterError | None = None) -> int:
+    if "--json" in arguments:
+        from importer.cli.words import error_json
+
+        click.echo(json.dumps(error_json(code, message, problem, arguments), ensure_ascii=False))
+    return code

@@ -1,0 +1,132 @@
+"""What people see: one place through which every line goes, and the progress of a run.
+
+Floor: cli. Talk goes to standard error, data to standard output. Cells of a list are shown with control characters made
+visible, since a terminal would obey them. Progress counts settled facts and never goes back.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import unicodedata
+from types import TracebackType
+from typing import Any
+
+import click
+
+from importer.model import Balance, Event, Notice, ReadingProgress, SendingProgress
+
+LINE_INTERVAL_S = 10.0
+DRAW_INTERVAL_S = 0.1
+LONGEST_CELL = 200
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+
+def safe(text: str, *, keep_lines: bool = False, longest: int = 4000) -> str:
+    """The text with everything a terminal could obey made visible, cut to a sane length."""
+    shown = "".join(_shown(sign, keep_lines=keep_lines) for sign in text[:longest])
+    return shown if len(text) <= longest else shown + "…"
+
+
+def _shown(sign: str, *, keep_lines: bool) -> str:
+    if (sign == "\n" and keep_lines) or unicodedata.category(sign) not in _UNSAFE:
+        return sign
+    return sign.encode("unicode_escape").decode("ascii")
+
+
+def say(text: str) -> None:
+    """A line of talk on standard error."""
+    click.echo(safe(text, keep_lines=True), err=True)
+
+
+class Progress:
+    """Draws a run: a bar on a terminal, else a line every so often. An observer; use it in a `with`."""
+
+    def __init__(self, *, is_quiet: bool = False) -> None:
+        self._is_terminal = sys.stderr.isatty() and not is_quiet
+        self._is_quiet = is_quiet
+        self._bar: Any = None
+        self._last_s = 0.0
+        self._base_rows = 0
+        self._started_s = 0.0
+        self._is_line_open = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event of the engine."""
+        match event:
+            case Notice():
+                self.end_line()
+                say(event.text)
+            case ReadingProgress():
+                self._draw_reading(event)
+            case SendingProgress():
+                self._draw_sending(event)
+
+    def end_line(self) -> None:
+        """Leaves the line that is being drawn."""
+        if self._is_line_open:
+            click.echo("", err=True)
+            self._is_line_open = False
+
+    def end(self) -> None:
+        """Closes the bar."""
+        self.end_line()
+        if self._bar is not None:
+            self._bar.render_finish()
+            self._bar = None
+
+    def _is_due(self, interval_s: float) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._last_s < interval_s:
+            return False
+        self._last_s = now_s
+        return True
+
+    def _draw_reading(self, event: ReadingProgress) -> None:
+        if self._is_quiet or not self._is_due(DRAW_INTERVAL_S if self._is_terminal else LINE_INTERVAL_S):
+            return
+        text = f"Reading: {event.read_rows:,} rows, {event.rejected_rows:,} bad, {event.duplicate_rows:,} repeated"
+        click.echo(f"\r{text}\x1b[K" if self._is_terminal else text, err=True, nl=not self._is_terminal)
+        self._is_line_open = self._is_terminal
+
+    def _draw_sending(self, event: SendingProgress) -> None:
+        if self._is_quiet:
+            return
+        balance = event.balance
+        done = balance.settled
+        if not self._started_s:
+            self._started_s, self._base_rows = time.monotonic(), done
+        is_last = balance.pending == 0
+        if not is_last and not self._is_due(DRAW_INTERVAL_S if self._is_terminal else LINE_INTERVAL_S):
+            return
+        if self._is_terminal:
+            self._draw_bar(balance, done, self._state(event, done))
+        else:
+            say(f"{done:,} of {balance.read:,} rows settled · {self._state(event, done)}")
+
+    def _state(self, event: SendingProgress, done: int) -> str:
+        balance = event.balance
+        rate = (done - self._base_rows) / max(time.monotonic() - self._started_s, 0.001)
+        parts = [f"{balance.accepted:,} accepted", f"{balance.pending:,} pending"]
+        parts += [f"{balance.refused:,} declined"] if balance.refused else []
+        parts += [f"{balance.in_doubt:,} in doubt"] if balance.in_doubt else []
+        parts += [f"{event.retries:,} retries"] if event.retries else []
+        return " · ".join([*parts, f"{rate:,.0f} rows/s"])
+
+    def _draw_bar(self, balance: Balance, done: int, state: str) -> None:
+        self.end_line()
+        if self._bar is None:
+            self._bar = click.progressbar(
+                length=balance.read, label="Sending", file=sys.stderr, show_pos=False, item_show_func=lambda item: item
+            )
+            self._bar.__enter__()
+            self._bar.update(self._base_rows)
+        self._bar.update(done - self._bar.pos, state)

@@ -1,0 +1,55 @@
+"""The person at the terminal: shows what is about to happen and asks, once. Without a terminal nobody is asked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from importer.cli.console import Progress, say
+from importer.cli.words import intention_text
+
+if TYPE_CHECKING:
+    from importer.run import CameBack, CampaignFacts, Intention
+
+
+class TerminalDesk:
+    """Answers a run's questions. `--yes` answers only whether to send."""
+
+    def __init__(self, progress: Progress, *, is_yes: bool, is_quiet: bool) -> None:
+        self._progress = progress
+        self._is_yes = is_yes
+        self._is_quiet = is_quiet
+        self._can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not is_quiet
+
+    def may_send(self, intention: Intention) -> bool:
+        """Shows the intention; asks a terminal, unless it said yes already."""
+        self._progress.end_line()
+        if not self._is_quiet:
+            say(intention_text(intention))
+        if self._is_yes or not self._can_ask:
+            return True
+        return bool(click.confirm(f"Send {intention.to_send_rows:,} rows?", default=False, err=True))
+
+    def which_call(self, came_back: CameBack) -> str | None:
+        """Asks what to do with known numbers that came back changed."""
+        self._progress.end_line()
+        if not self._can_ask:
+            return None
+        say(
+            f"{came_back.rows:,} rows are for numbers this campaign already has, with other content "
+            f"(changed: {', '.join(came_back.changed_fields) or 'other columns'}).\n"
+            "  phone   leave those numbers alone\n  row     call them again\n  stop    send nothing"
+        )
+        said = click.prompt("Which", type=click.Choice(["phone", "row", "stop"]), default="stop", err=True)
+        return None if said == "stop" else str(said)
+
+    def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:
+        """Asks whether a ledger may meet a campaign that already has numbers."""
+        self._progress.end_line()
+        if not self._can_ask:
+            return False
+        say(f"The campaign already has {campaign.total_numbers:,} numbers, but the ledger {ledger} does not know it.")
+        return bool(click.confirm("Were those numbers added by other means, so that this is right?", err=True))

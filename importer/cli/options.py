@@ -1,0 +1,301 @@
+"""Options shared by commands, and how they become settings.
+
+Floor: cli. An option that was not typed may stand in importer.toml under its own name with underscores; the table
+`RUN_OPTIONS` is the one list of them, so the file and the command line cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from importer.cli.config import Configuration, ledger_path, origin_text, read_configuration, token_text
+from importer.errors import UsageProblem
+from importer.machine import duration_s
+
+if TYPE_CHECKING:
+    from importer.run import RunSettings, Target
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """A number with ms, s, m, h or d, as seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        try:
+            return value if isinstance(value, float) else duration_s(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Percent(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """A share such as 20%."""
+
+    name = "P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """A share from 0 to 1."""
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", str(value))
+        if not found or float(found[1]) > 100:
+            self.fail(f"{value!r} is not a percentage such as 20%", param, ctx)
+        return float(found[1]) / 100
+
+
+class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """MIN..MAX, either side may be left out."""
+
+    name = "MIN..MAX"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
+        """Least and most rows."""
+        found = re.fullmatch(r"(\d*)\.\.(\d*)|(\d+)", str(value).strip().replace(",", ""))
+        if not found:
+            self.fail(f"{value!r} is not of the form MIN..MAX", param, ctx)
+        if found[3]:
+            return int(found[3]), int(found[3])
+        return int(found[1] or 0), int(found[2]) if found[2] else None
+
+
+class Allowed(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """A number of rejects, or a percentage of the rows."""
+
+    name = "N|P%"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """An Allowance."""
+        from importer.summary import Allowance, parse_allowance
+
+        if isinstance(value, Allowance):
+            return value
+        try:
+            return parse_allowance(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+_DURATION, _POSITIVE = Duration(), click.IntRange(min=1)
+
+# What decides which rows come out of a list.
+LIST_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--phone-column", metavar="C", help="The column with the numbers. Else one called like a phone."),
+    click.option("--region", metavar="CC", help="Where numbers without country code are dialled, such as US."),
+    click.option("--bare", type=click.Choice(["international", "national"]), help="How bare digits valid both ways are read with --region."),
+    click.option("--accept", type=click.Choice(["valid", "possible", "any-digits"]), default="valid", show_default=True, help="The least a number must be."),
+    click.option("--types", metavar="T,…", help="Number types to keep, such as mobile,fixed_line; or all. Premium rate is left out."),
+    click.option("--once-per", metavar="row|phone|C,…", help="Which call is the same call.  [default: row]"),
+    click.option("--round", "round_name", metavar="NAME", help="The occasion: everybody may be called once in it. Else the campaign, for ever."),
+    click.option("--list", "list_name", metavar="NAME", help="What to call the list. Else its path."),
+    click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, jsonl. Else by the file."),
+    click.option("--encoding", metavar="E", help="Such as cp1251. Else found out."),
+    click.option("--delimiter", metavar="D", help="Between cells. Else found out."),
+    click.option("--quote", metavar="Q", help="Around cells. Else found out."),
+    click.option("--header/--no-header", "has_header", default=None, help="Whether the first row names the columns."),
+    click.option("--sheet", metavar="NAME", help="The sheet of a workbook. Else the first."),
+)  # fmt: skip
+
+CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--campaign", metavar="NAME", help="A campaign of importer.toml."),
+    click.option("--host", metavar="URL", help="Where the campaign runs.  [env: IMPORTER_HOST]"),
+    click.option("--token-file", metavar="FILE", help="A file with the campaign's token. Else IMPORTER_TOKEN."),
+)
+
+LEDGER_OPTION: Sequence[Callable[[F], F]] = (
+    click.option("--ledger", metavar="FILE", envvar="IMPORTER_LEDGER", help="The ledger.  [env: IMPORTER_LEDGER]"),
+)
+
+SEND_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--in-flight", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests under way at once."),
+    click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="ROWS/S", help="At most so many rows a second."),
+    click.option("--timeout", type=_DURATION, default="90s", show_default=True, help="For one whole request."),
+    click.option("--patience", type=_DURATION, default="60s", show_default=True, help="No useful answer for so long: stop, exit 7."),
+    click.option("--first", type=_POSITIVE, metavar="N", help="Send N rows; the rest stays pending."),
+    click.option("--quiet-period", type=_DURATION, default="15m", hidden=True, help="How long a batch in doubt rests before it is judged."),
+    click.option("--key-window", type=_DURATION, default="24h", hidden=True, help="How long the platform remembers a key."),
+    click.option("--key-margin", type=_DURATION, default="60m", hidden=True, help="How much of it is not used."),
+)  # fmt: skip
+
+RUN_ONLY_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--batch-size", type=click.IntRange(1, 100_000), default=250, show_default=True, help="Rows per request. 1 is the strict mode."),
+    click.option("--new-ledger", is_flag=True, help="This ledger may meet a campaign that already has numbers."),
+    click.option("--rejects", metavar="FILE", help="Where bad rows go.  [default: LIST.rejects.csv]"),
+    click.option("--allow-rejects", type=Allowed(), default="0", show_default=True, help="So many bad rows are no failure (exit 0)."),
+    click.option("--stop-at-rejects", type=Percent(), default="20%", show_default=True, help="Above this share of bad rows nothing is sent."),
+    click.option("--expect-rows", type=Bounds(), help="Outside these bounds nothing is sent."),
+    click.option("--max-calls", type=click.IntRange(min=0), metavar="N", help="If more rows than this would be called, nothing is sent."),
+)  # fmt: skip
+
+JSON_OPTION = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object on standard output, whatever happens."
+)
+YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
+
+
+def with_options(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """A decorator that adds groups of options in their order."""
+
+    def decorate(function: F) -> F:
+        for group in reversed(groups):
+            for option in reversed(group):
+                function = option(function)
+        return function
+
+    return decorate
+
+
+def _names(groups: Sequence[Sequence[Callable[[Any], Any]]]) -> dict[str, click.Parameter]:
+    """Each option of the groups by its name in importer.toml: as typed, with underscores."""
+
+    def nothing() -> None:
+        """Only to hang options on."""
+
+    for group in groups:
+        for option in group:
+            nothing = option(nothing)
+    made: list[click.Parameter] = getattr(nothing, "__click_params__", [])
+    return {_setting_name(each): each for each in made}
+
+
+def _setting_name(option: click.Parameter) -> str:
+    return next(name for name in option.opts if name.startswith("--")).removeprefix("--").replace("-", "_")
+
+
+FILE_OPTIONS = (LIST_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, RUN_ONLY_OPTIONS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A command's options after the file had its say."""
+
+    values: Mapping[str, Any]
+    configuration: Configuration
+    campaign_name: str | None
+    campaign: Mapping[str, Any]
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger to use."""
+        return ledger_path(self.values.get("ledger"), self.configuration, self.campaign)
+
+
+def asked(context: click.Context) -> Asked:
+    """The options of a command; those not typed and not in the environment are looked up in importer.toml.
+
+    **Errors**: UsageProblem for a value in the file that the option would not take.
+    """
+    known = _names(FILE_OPTIONS)
+    configuration = read_configuration(known)
+    name, campaign = configuration.campaign(context.params.get("campaign"))
+    values = dict(context.params)
+    for setting, option in known.items():
+        parameter = option.name or ""
+        if parameter not in values or context.get_parameter_source(parameter) is not ParameterSource.DEFAULT:
+            continue
+        said = campaign.get(setting, configuration.common.get(setting))
+        if said is not None and setting != "ledger":
+            values[parameter] = _converted(option, said, setting, configuration, context)
+    return Asked(values=values, configuration=configuration, campaign_name=name, campaign=campaign)
+
+
+def _converted(
+    option: click.Parameter, said: Any, setting: str, configuration: Configuration, context: click.Context
+) -> Any:
+    text = ",".join(map(str, said)) if isinstance(said, list) else said
+    try:
+        return option.type_cast_value(context, text)
+    except click.BadParameter as problem:
+        raise UsageProblem(f"{configuration.path}: {setting}: {problem.format_message()}") from None
+
+
+def target_of(options: Asked) -> Target:
+    """The campaign to send to. **Errors**: UsageProblem when none is configured, or host or token cannot be right."""
+    from importer.client import check_token, parse_origin
+    from importer.run import Target
+
+    origin = parse_origin(origin_text(options.campaign, options.values.get("host")))
+    token = check_token(token_text(options.campaign, options.values.get("token_file")))
+    return Target(origin=origin, token=token, name=options.campaign_name)
+
+
+def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
+    """The settings of a run, from options of `run`, `send` or `check`."""
+    from importer.run import Checks, RunSettings
+    from importer.summary import Allowance
+
+    values = options.values
+    return RunSettings(
+        sources=sources,
+        target=target_of(options),
+        ledger=options.ledger,
+        list_name=values.get("list_name"),
+        round_name=values.get("round_name"),
+        once_per=values.get("once_per"),
+        phone_column=values.get("phone_column"),
+        rules=phone_rules(values),
+        reading=read_options(values),
+        batch_size_rows=values.get("batch_size", 250),
+        sending=_send_settings(values),
+        checks=Checks(
+            stop_at_rejects_share=values.get("stop_at_rejects", 0.2),
+            expect_rows=values.get("expect_rows"),
+            max_calls=values.get("max_calls"),
+            allowance=values.get("allow_rejects") or Allowance(),
+        ),
+        rejects_path=Path(values["rejects"]) if values.get("rejects") else None,
+        is_new_ledger_fine=bool(values.get("new_ledger")),
+    )
+
+
+def phone_rules(values: Mapping[str, Any]) -> Any:
+    """The rules for numbers. **Errors**: UsageProblem for an unknown region or type."""
+    from importer.phones import DEFAULT_TYPES, TYPES, PhoneRules
+
+    region, said = values.get("region"), str(values.get("types") or "")
+    names = {name.strip() for name in said.split(",") if name.strip()}
+    types = frozenset(TYPES) if names == {"all"} else frozenset(names) or DEFAULT_TYPES
+    return PhoneRules(
+        region=region.upper() if region else None,
+        accept=values.get("accept", "valid"),
+        types=types,
+        bare=values.get("bare"),
+    )
+
+
+def read_options(values: Mapping[str, Any]) -> Any:
+    """How to read the list."""
+    from importer.sources import ReadOptions
+
+    return ReadOptions(
+        format=values.get("list_format"),
+        encoding=values.get("encoding"),
+        delimiter={"\\t": "\t", "tab": "\t"}.get(str(values.get("delimiter")), values.get("delimiter")),
+        quote=values.get("quote"),
+        has_header=values.get("has_header"),
+        sheet=values.get("sheet"),
+    )
+
+
+def _send_settings(values: Mapping[str, Any]) -> Any:
+    from importer.protocol import Window
+    from importer.sender import SendSettings
+
+    return SendSettings(
+        in_flight=values.get("in_flight", 8),
+        rate_rows_s=values.get("rate"),
+        patience_s=values.get("patience", 60.0),
+        first_rows=values.get("first"),
+        window=Window(
+            window_s=values.get("key_window", 86_400.0),
+            margin_s=values.get("key_margin", 3_600.0),
+            request_s=values.get("timeout", 90.0),
+        ),
+    )

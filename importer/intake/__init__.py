@@ -1,0 +1,194 @@
+"""Intake: a list is read to its end, judged, keyed, cut into batches and frozen, before anything of it is sent.
+
+Floor: intake, above sources and ledger. Each chunk is committed with its checkpoint, so a crash continues from there;
+rows too few to fill a batch are kept in the ledger, so batches never depend on where a chunk ended (law 2).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from importer.intake.cut import Cut, cut
+from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
+from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
+from importer.intake.sift import Sifted, sift
+from importer.ledger import IntakeBook
+from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover, NewRow
+from importer.model import Observer, ReadingProgress
+from importer.phones import METADATA_VERSION
+from importer.sources import Position, RowList
+
+__all__ = ["Intake", "IntakeStopped", "Plan", "find_column", "likely_phone_column", "make_plan"]
+
+
+class IntakeStopped(Exception):
+    """A signal ended intake between two chunks; the checkpoint stands, nothing was sent."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intake:
+    """One list on its way into the ledger.
+
+    `books` is where a row may already be; the first is the one written to. `is_stopping` is asked between chunks.
+    """
+
+    row_list: RowList
+    plan: Plan
+    campaign: Campaign
+    books: Sequence[IntakeBook]
+    observer: Observer
+    now_ms: Callable[[], int]
+    is_stopping: Callable[[], bool]
+
+    def take_in(self, an_import: Import) -> Import:
+        """Reads the list from the import's checkpoint to its end and closes the source.
+
+        **Crash**: every chunk is wholly in the ledger or not at all; run again to go on from the last.
+        **Errors**: ListProblem when the list cannot be read to its end or its two counts differ; IntakeStopped.
+        **Law** `test_law_11_nothing_is_sent_from_a_list_not_read_to_its_end`.
+        """
+        book = self.books[0]
+        run = _Running(self, an_import, book.leftovers(an_import))
+        for chunk in self.row_list.chunks(Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)):
+            if self.is_stopping():
+                raise IntakeStopped
+            run.add(chunk.file_no, prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round))
+        run.flush()
+        return book.complete_source(
+            an_import,
+            counts=[(each.file_no, each.read_rows, each.witness_rows, each.sha256) for each in self.row_list.counts],
+            now_ms=self.now_ms(),
+        )
+
+
+class _Running:
+    """Intake between its first chunk and its last: the leftovers, the facts and the next free row id."""
+
+    def __init__(self, intake: Intake, an_import: Import, leftovers: Sequence[Leftover]) -> None:
+        self._intake = intake
+        self._import = an_import
+        self._leftover = _frame_of(leftovers)
+        self._place = (an_import.next_file_no, an_import.next_row_no)
+        self._facts = _Facts(an_import.facts)
+        self._has_earlier = any(book.has_earlier_rows(an_import) for book in intake.books)
+        self._next_row_id = intake.books[0].next_row_id()
+        self._read_rows = an_import.read_rows
+        self._rejected_rows = 0
+        self._duplicate_rows = 0
+
+    def add(self, file_no: int, prepared: Prepared) -> None:
+        """Sifts a prepared chunk, freezes what fills whole blocks, and commits it all with the checkpoint."""
+        intake = self._intake
+        sifted = sift(
+            pl.concat([self._leftover, prepared.good]),
+            self._leftover.height,
+            intake.plan,
+            self._import,
+            intake.books,
+            has_earlier=self._has_earlier,
+        )
+        self._facts.add(prepared, sifted)
+        self._place = (file_no, prepared.last_row_no + 1)
+        size = self._import.batch_size_rows
+        whole_rows = sifted.fresh.height // size * size
+        self._commit(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted)
+        self._report(prepared, sifted)
+
+    def flush(self) -> None:
+        """Freezes what is left over at the end of the list."""
+        if self._leftover.height:
+            self._commit(self._leftover, self._leftover.clear(), None, None)
+
+    def _commit(
+        self, enough: pl.DataFrame, left: pl.DataFrame, prepared: Prepared | None, sifted: Sifted | None
+    ) -> None:
+        pieces = cut(enough, self._import.batch_size_rows, self._intake.campaign.key_seed)
+        chunk = IntakeChunk(
+            first_row_id=self._next_row_id,
+            rows=_new_rows(enough, pieces),
+            leftovers=[Leftover(**row) for row in left.iter_rows(named=True)],
+            batches=pieces.batches,
+            rejects=prepared.rejects if prepared else (),
+            skips=sifted.skips if sifted else {},
+            returning_row_ids=sifted.returning_row_ids if sifted else (),
+            kept=sifted.kept if sifted else (),
+            read_rows=prepared.read_rows if prepared else 0,
+            next_file_no=self._place[0],
+            next_row_no=self._place[1],
+            facts=self._facts.as_dict(),
+        )
+        self._intake.books[0].commit_chunk(self._import, chunk, now_ms=self._intake.now_ms())
+        self._next_row_id += enough.height
+        self._leftover = left
+
+    def _report(self, prepared: Prepared, sifted: Sifted) -> None:
+        self._read_rows += prepared.read_rows
+        self._rejected_rows += len(prepared.rejects)
+        self._duplicate_rows += sum(map(len, sifted.skips.values()))
+        self._intake.observer(
+            ReadingProgress(
+                read_rows=self._read_rows,
+                rejected_rows=self._rejected_rows,
+                duplicate_rows=self._duplicate_rows,
+                read_share=None,
+            )
+        )
+
+
+def _frame_of(leftovers: Sequence[Leftover]) -> pl.DataFrame:
+    columns = {name: [getattr(row, name) for row in leftovers] for name in GOOD_SCHEMA}
+    return pl.DataFrame(columns, schema=GOOD_SCHEMA)
+
+
+def _new_rows(frame: pl.DataFrame, pieces: Cut) -> list[NewRow]:
+    return [
+        NewRow(
+            file_no=file_no,
+            row_no=row_no,
+            phone=phone,
+            row_key=row_key,
+            identity=identity,
+            batch_no=batch_no,
+            position=position,
+        )
+        for (file_no, row_no, phone, row_key, identity, _), batch_no, position in zip(
+            frame.iter_rows(), pieces.batch_nos, pieces.positions, strict=True
+        )
+    ]
+
+
+class _Facts:
+    """What intake learns about a list besides its rows; kept with the checkpoint, so a resumed intake counts on."""
+
+    def __init__(self, before: dict[str, Any]) -> None:
+        self._counts = {name: Counter(before.get(name, {})) for name in ("regions", "types", "warnings", "numbers")}
+        self._came_back: list[list[Any]] = list(before.get("came_back", []))
+        self._before = before
+
+    def add(self, prepared: Prepared, sifted: Sifted) -> None:
+        """Counts a chunk."""
+        judged = prepared.judged
+        for name, column in (("regions", "region"), ("types", "type"), ("warnings", "warning")):
+            self._count(name, judged.filter(pl.col("reason").is_null())[column])
+        self._counts["numbers"].update(
+            checked=judged.height,
+            fallback=int(judged["is_fallback"].sum()),
+            ambiguous_bare=int(judged["is_ambiguous_bare"].sum()),
+            came_back=sifted.came_back_rows,
+        )
+        room = 200 - len(self._came_back)
+        self._came_back += [list(pair) for pair in sifted.came_back[: max(room, 0)]]
+
+    def _count(self, name: str, column: pl.Series) -> None:
+        counted = column.cast(pl.String).drop_nulls().value_counts()
+        self._counts[name].update(dict(counted.iter_rows()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the ledger keeps it."""
+        counts = {name: dict(counter) for name, counter in self._counts.items()}
+        return {**self._before, **counts, "came_back": self._came_back, "phonenumbers": METADATA_VERSION}

@@ -1,0 +1,103 @@
+"""What a list's columns mean: which one is the phone, which are call policy, what is left for the payload.
+
+Floor: intake. The phone column is named, or found by the vendor's habit: a column called like a phone, else the first.
+A plan is stored with its import; an unfinished import continues only under the same plan.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from importer.errors import UsageProblem
+from importer.keys import RECIPE
+from importer.phones import PhoneRules
+from importer.policy import FIELDS
+
+ONCE_PER_ROW = "row"
+ONCE_PER_PHONE = "phone"
+
+_PHONE_NAMES = (
+    "phone", "phonenumber", "phone1", "msisdn", "mobile", "mobilephone", "mobilenumber", "cell", "cellphone", "tel",
+    "telephone", "telephonenumber", "telefon", "telefono", "telefone", "telefonnummer", "contactnumber", "number",
+    "телефон", "номертелефона", "номер", "мобильный", "мобильныйтелефон",
+    "电话", "电话号码", "手机", "手机号", "電話番号",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What each column of a list is for. `once_per` is `row`, `phone`, or column names joined by commas."""
+
+    phone_column: str
+    payload: tuple[str, ...]
+    policy: tuple[str, ...]
+    once_per: str
+    rules: PhoneRules
+
+    @property
+    def identity_columns(self) -> tuple[str, ...]:
+        """The columns that make a row the same row; empty when the row or its phone does."""
+        return () if self.once_per in (ONCE_PER_ROW, ONCE_PER_PHONE) else tuple(self.once_per.split(","))
+
+    def as_mapping(self) -> dict[str, Any]:
+        """The plan as the ledger stores it: everything that decides which rows come out of a list."""
+        return {
+            "recipe": RECIPE,
+            "phone_column": self.phone_column,
+            "payload": list(self.payload),
+            "policy": list(self.policy),
+            "once_per": self.once_per,
+            "region": self.rules.region,
+            "accept": self.rules.accept,
+            "types": sorted(self.rules.types),
+            "bare": self.rules.bare,
+        }
+
+
+def make_plan(columns: Sequence[str], *, phone_column: str | None, once_per: str, rules: PhoneRules) -> Plan:
+    """The plan for a list with these columns.
+
+    **Errors**: UsageProblem for a column that is not there, naming the nearest that is.
+    """
+    phone = find_column(columns, phone_column, "--phone-column") if phone_column else likely_phone_column(columns)
+    policy = tuple(name for name in columns if name in FIELDS and name != phone)
+    return Plan(
+        phone_column=phone,
+        payload=tuple(name for name in columns if name != phone and name not in policy),
+        policy=policy,
+        once_per=_once_per(columns, once_per),
+        rules=rules,
+    )
+
+
+def likely_phone_column(columns: Sequence[str]) -> str:
+    """A column called like a phone, the likeliest name first; else the first column, as the vendor's upload has it."""
+    by_name = {re.sub(r"[\W_]+", "", name).lower(): name for name in reversed(columns)}
+    return next((by_name[name] for name in _PHONE_NAMES if name in by_name), columns[0])
+
+
+def _once_per(columns: Sequence[str], said: str) -> str:
+    if said in (ONCE_PER_ROW, ONCE_PER_PHONE):
+        return said
+    names = sorted({find_column(columns, name.strip(), "--once-per") for name in said.split(",") if name.strip()})
+    if not names:
+        raise UsageProblem("--once-per needs `row`, `phone`, or the names of columns.")
+    return ",".join(names)
+
+
+def find_column(columns: Sequence[str], name: str, option: str) -> str:
+    """The column of that name. **Errors**: UsageProblem, with the nearest names."""
+    if name in columns:
+        return name
+    near = difflib.get_close_matches(name, columns, n=1, cutoff=0.6)
+    folded = [column for column in columns if column.casefold() == name.casefold()]
+    guess = (folded or near or [""])[0]
+    shown = ", ".join(columns[:12]) + (", …" if len(columns) > 12 else "")
+    raise UsageProblem(
+        f"The list has no column {name!r} ({option}).",
+        hint=f"Did you mean {guess!r}? The columns are: {shown}" if guess else f"The columns are: {shown}",
+    )

@@ -1,0 +1,164 @@
+"""Keys: which row is the same row, and which request is the same request (laws 1 and 2).
+
+Floor: pure. A key is an HMAC-SHA256 under the campaign's seed, cut to 16 bytes and marked as a UUID of version 8.
+A bare hash would not do: phone numbers are few enough to try them all, and keys travel in headers that proxies log.
+Every message is made of netstrings (`5:hello,`), so no two different contents can spell the same message, and no
+JSON library, float format or column order can change one. **The recipe below is frozen**: users' ledgers hold its
+results; a new one gets a new version word and stands beside it. Golden vectors in tests/test_keys.py pin it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+RECIPE = 1
+KEY_BYTES = 16
+
+_SEED_WORD = b"importer.seed.1"
+_ROW_WORD = "importer.row.1"
+_IDENTITY_WORD = "importer.identity.1"
+_REQUEST_WORD = b"importer.request.1"
+_FINGERPRINT_WORD = b"importer.fingerprint.1"
+
+
+def campaign_seed(token: str, origin: str) -> str:
+    """The secret all keys of a campaign are made under: 64 lower-case hex digits.
+
+    scrypt, because a token is short enough to be guessed from keys seen in a log if guessing were cheap (0.08 s each).
+    **Units**: n = 2^15, r = 8, p = 1, 32 MiB. `origin` is lower-case and without a default port.
+    """
+    salt = _SEED_WORD + origin.encode()
+    made = hashlib.scrypt(token.encode(), salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32)
+    return made.hex()
+
+
+def campaign_fingerprint(seed: str) -> bytes:
+    """What the ledger keeps to know a campaign's token again without holding it (32 bytes).
+
+    Made from the token's seed, not from the token, so that it is as costly to guess.
+    """
+    return hmac.new(seed.encode(), _FINGERPRINT_WORD, hashlib.sha256).digest()
+
+
+def netstring(value: bytes) -> bytes:
+    """The value with its length in front and a comma behind: `5:hello,`.
+
+    **Source**: D. J. Bernstein, Netstrings (1997).
+    """
+    return b"%d:%s," % (len(value), value)
+
+
+def request_key(seed: str, generation: int, row_keys: Sequence[bytes]) -> str:
+    """The Idempotence-Key of a batch, as a UUID.
+
+    A first-generation batch of one row uses the row key itself, so that the API deduplicates row by row;
+    otherwise an HMAC of the generation and the ordered row keys.
+    """
+    if len(row_keys) == 1 and generation == 0:
+        return as_uuid(row_keys[0])
+    message = netstring(_REQUEST_WORD) + netstring(str(generation).encode()) + b"".join(map(netstring, row_keys))
+    return as_uuid(_cut(hmac.new(seed.encode(), message, hashlib.sha256).digest()))
+
+
+def _cut(digest: bytes) -> bytes:
+    """The first 16 bytes with the UUID's version (8) and variant bits set. **Source**: RFC 9562, section 5.8."""
+    cut = bytearray(digest[:KEY_BYTES])
+    cut[6] = (cut[6] & 0x0F) | 0x80
+    cut[8] = (cut[8] & 0x3F) | 0x80
+    return bytes(cut)
+
+
+def as_uuid(key: bytes) -> str:
+    """The 16 bytes in the usual 8-4-4-4-12 form."""
+    text = key.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def row_key(seed: str, row_round: str, phone: str, payload: dict[str, str], policy: dict[str, str]) -> bytes:
+    """One row's key from plain values: the reference that `row_key_column` must equal, row by row.
+
+    **Shapes**: `phone` in E.164 with its plus; `payload` text values, absent fields left out; `policy` JSON texts.
+    **Law** `test_law_1_same_row_same_key`.
+    """
+    message = b"".join(
+        (
+            netstring(_ROW_WORD.encode()),
+            netstring(row_round.encode()),
+            netstring(phone.encode()),
+            netstring(b"".join(_field(name, value) for name, value in sorted(payload.items()))),
+            netstring(b"".join(_field(name, value) for name, value in sorted(policy.items()))),
+        )
+    )
+    return _cut(hmac.new(seed.encode(), message, hashlib.sha256).digest())
+
+
+def _field(name: str, value: str) -> bytes:
+    return netstring(name.encode()) + b"s" + netstring(value.encode())
+
+
+def row_key_column(
+    seed: str, row_round: str, phone: pl.Expr, payload: dict[str, pl.Expr], policy: dict[str, pl.Expr]
+) -> pl.Expr:
+    """The row keys of a column, as 16-byte Binary; a null cell is an absent field, an empty one is not."""
+    import polars as pl
+
+    message = pl.concat_str(
+        pl.lit(_text_netstring(_ROW_WORD) + _text_netstring(row_round)),
+        _netstring_expr(phone),
+        _netstring_expr(_fields_expr(payload)),
+        _netstring_expr(_fields_expr(policy)),
+    )
+    return _hmac_column(seed, message)
+
+
+def identity_column(seed: str, row_round: str, columns: dict[str, pl.Expr]) -> pl.Expr:
+    """The identity of rows under `--once-per COLUMN,…`: only the named cells and the round count."""
+    import polars as pl
+
+    word = pl.lit(_text_netstring(_IDENTITY_WORD) + _text_netstring(row_round))
+    return _hmac_column(seed, pl.concat_str(word, _netstring_expr(_fields_expr(columns))))
+
+
+def _text_netstring(text: str) -> str:
+    return netstring(text.encode()).decode()
+
+
+def _netstring_expr(value: pl.Expr) -> pl.Expr:
+    """`len:value,` with the length in bytes; null stays null."""
+    import polars as pl
+
+    return pl.concat_str(value.str.len_bytes().cast(pl.String), pl.lit(":"), value, pl.lit(","))
+
+
+def _fields_expr(fields: dict[str, pl.Expr]) -> pl.Expr:
+    """Name and value of each field that is there, in the order of the names' code points."""
+    import polars as pl
+
+    parts = [
+        pl.concat_str(pl.lit(_text_netstring(name) + "s"), _netstring_expr(value))
+        for name, value in sorted(fields.items())
+    ]
+    return pl.concat_str(parts, ignore_nulls=True) if parts else pl.lit("")
+
+
+def _hmac_column(seed: str, message: pl.Expr) -> pl.Expr:
+    """HMAC-SHA256 of a text column, cut as `_cut` does, at column speed (`polars-hash` equals the `hmac` module)."""
+    import polars as pl
+    import polars_hash  # noqa: F401 - importing it registers the `chash` namespace
+
+    digest: pl.Expr = message.chash.hmac_sha256(key=seed)  # type: ignore[attr-defined]  # registered just above
+    variant = digest.str.slice(16, 1).replace_strict(list("0123456789abcdef"), list("89ab" * 4))
+    return pl.concat_str(
+        digest.str.slice(0, 12), pl.lit("8"), digest.str.slice(13, 3), variant, digest.str.slice(17, 15)
+    ).str.decode("hex")
+
+
+def source_fingerprint(parts: Iterable[bytes]) -> str:
+    """A list's fingerprint over its files' SHA-256 digests, in order: 64 hex digits."""
+    return hashlib.sha256(b"".join(netstring(part) for part in parts)).hexdigest()

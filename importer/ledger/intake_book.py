@@ -1,0 +1,397 @@
+"""Intake's side of the ledger: campaigns, imports, and what each chunk of a list adds.
+
+Floor: ledger. A chunk's rows, batches, rejects and checkpoint share one transaction, so a crash leaves whole chunks or
+none. A newcomer may question that rows get their ids here and not from SQLite: a batch names the span of ids its rows
+lie in, and both are written in the same stroke.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from importer.errors import LedgerProblem
+from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, NewBatch
+from importer.ledger.store import Store
+
+_IMPORT_COLUMNS = (
+    "id, campaign_id, round, list_name, source_state, revision, mapping, settings, batch_size_rows, next_file_no, "
+    "next_row_no, read_rows, first_row_id, facts, started_ms, completed_ms, finished_ms"
+)
+_JSON_COLUMNS = frozenset({"mapping", "settings", "facts"})
+
+
+def import_from_row(row: Sequence[Any]) -> Import:
+    """An Import from the columns above."""
+    names = [name.strip() for name in _IMPORT_COLUMNS.split(",")]
+    values = {
+        name: json.loads(value) if name in _JSON_COLUMNS else value for name, value in zip(names, row, strict=True)
+    }
+    return Import(**values)
+
+
+class IntakeBook:
+    """What intake reads and writes."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def campaign(self, fingerprint: bytes) -> Campaign | None:
+        """The campaign whose token has this fingerprint."""
+        row = self._store.one(
+            "SELECT id, name, origin, fingerprint, key_seed FROM campaigns WHERE fingerprint = ?", [fingerprint]
+        )
+        return row and Campaign(id=row[0], name=row[1], origin=row[2], fingerprint=row[3], key_seed=row[4])
+
+    def campaign_by_id(self, campaign_id: int) -> Campaign:
+        """The campaign of an import."""
+        row = self._store.one("SELECT fingerprint FROM campaigns WHERE id = ?", [campaign_id])
+        found = self.campaign(row[0])
+        if found is None:
+            raise LedgerProblem("An import names a campaign the ledger does not hold.")
+        return found
+
+    def add_campaign(self, *, name: str, origin: str, fingerprint: bytes, key_seed: str, now_ms: int) -> Campaign:
+        """Meets a campaign for the first time; its key seed stays for ever."""
+        with self._store.transaction():
+            campaign_id = self._store.insert(
+                "campaigns", name=name, origin=origin, fingerprint=fingerprint, key_seed=key_seed, first_met_ms=now_ms
+            )
+        return Campaign(id=campaign_id, name=name, origin=origin, fingerprint=fingerprint, key_seed=key_seed)
+
+    def unfinished_imports(self, campaign_id: int, list_name: str | None = None) -> list[Import]:
+        """Imports with rows still to settle, newest first; of one list when it is named."""
+        rows = self._store.all(
+            f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE campaign_id = ? AND finished_ms IS NULL "
+            "AND (list_name = ? OR ? IS NULL) ORDER BY id DESC",
+            [campaign_id, list_name, list_name],
+        )
+        return [import_from_row(row) for row in rows]
+
+    def import_by_id(self, import_id: int) -> Import | None:
+        """One import."""
+        row = self._store.one(f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE id = ?", [import_id])
+        return row and import_from_row(row)
+
+    def newest_import(self) -> Import | None:
+        """The import begun last."""
+        row = self._store.one(f"SELECT {_IMPORT_COLUMNS} FROM imports ORDER BY id DESC LIMIT 1")
+        return row and import_from_row(row)
+
+    def begin_import(
+        self,
+        *,
+        campaign_id: int,
+        round_name: str,
+        list_name: str,
+        mapping: dict[str, Any],
+        settings: dict[str, Any],
+        batch_size_rows: int,
+        files: Sequence[dict[str, Any]],
+        now_ms: int,
+    ) -> Import:
+        """Opens an import; its source is open until it was read to its end."""
+        with self._store.transaction():
+            import_id = self._store.insert(
+                "imports",
+                campaign_id=campaign_id,
+                round=round_name,
+                list_name=list_name,
+                source_state="open",
+                mapping=json.dumps(mapping, sort_keys=True),
+                settings=json.dumps(settings, sort_keys=True),
+                batch_size_rows=batch_size_rows,
+                first_row_id=self._next_id("rows"),
+                started_ms=now_ms,
+            )
+            self._add_files(import_id, files)
+        return self._must_find(import_id)
+
+    def begin_revision(
+        self, an_import: Import, *, mapping: dict[str, Any], settings: dict[str, Any], files: Sequence[dict[str, Any]]
+    ) -> Import:
+        """Opens an edited list anew: batches never armed are thawed, armed ones stay, old rejects and skips go.
+
+        **Crash**: one transaction; after it the new list is read from its first row.
+        """
+        never_armed = (
+            "SELECT id FROM batches WHERE import_id = ? AND state = 'frozen' AND epoch = 0 AND first_boot_id IS NULL"
+        )
+        with self._store.transaction():
+            run = self._store.connection.execute
+            run(f"UPDATE rows SET batch_id = NULL, position = NULL WHERE batch_id IN ({never_armed})", [an_import.id])
+            run(f"DELETE FROM bodies WHERE batch_id IN ({never_armed})", [an_import.id])
+            run(f"DELETE FROM batches WHERE id IN ({never_armed})", [an_import.id])
+            for table in ("rejects", "skips", "files", "leftovers"):
+                run(f"DELETE FROM {table} WHERE import_id = ?", [an_import.id])
+            self._store.change_one(
+                "UPDATE imports SET source_state = 'open', revision = revision + 1, mapping = ?, settings = ?, "
+                "next_file_no = 0, next_row_no = 0, read_rows = 0, rejected_rows = 0, duplicate_rows = 0, "
+                "suppressed_rows = 0, withdrawn_rows = 0, completed_ms = NULL, facts = '{}' "
+                "WHERE id = ? AND revision = ? AND finished_ms IS NULL",
+                [
+                    json.dumps(mapping, sort_keys=True),
+                    json.dumps(settings, sort_keys=True),
+                    an_import.id,
+                    an_import.revision,
+                ],
+            )
+            self._add_files(an_import.id, files)
+        return self._must_find(an_import.id)
+
+    def _must_find(self, import_id: int) -> Import:
+        found = self.import_by_id(import_id)
+        if found is None:
+            raise LedgerProblem(f"There is no import {import_id} in {self._store.path}.")
+        return found
+
+    def _add_files(self, import_id: int, files: Sequence[dict[str, Any]]) -> None:
+        self._store.many(
+            "INSERT INTO files (import_id, file_no, name, facts) VALUES (?, ?, ?, ?)",
+            [(import_id, facts["file_no"], facts["name"], json.dumps(facts, sort_keys=True)) for facts in files],
+        )
+
+    def files(self, import_id: int) -> list[dict[str, Any]]:
+        """What is known of each file of a list, with `sha256`, `read_rows` and `witness_rows` once it was read."""
+        rows = self._store.all(
+            "SELECT facts, sha256, read_rows, witness_rows FROM files WHERE import_id = ? ORDER BY file_no", [import_id]
+        )
+        return [
+            {**json.loads(facts), "sha256": sha256, "read_rows": read, "witness_rows": witness}
+            for facts, sha256, read, witness in rows
+        ]
+
+    def refresh_files(self, import_id: int, files: Sequence[dict[str, Any]]) -> None:
+        """Keeps a list's new times and inode after its content was found unchanged."""
+        with self._store.transaction():
+            self._store.many(
+                "UPDATE files SET facts = ? WHERE import_id = ? AND file_no = ?",
+                [(json.dumps(facts, sort_keys=True), import_id, facts["file_no"]) for facts in files],
+            )
+
+    def add_facts(self, import_id: int, facts: dict[str, Any]) -> None:
+        """Merges facts into an import's own."""
+        with self._store.transaction():
+            self._store.change_one(
+                "UPDATE imports SET facts = json_patch(facts, ?) WHERE id = ?", [json.dumps(facts), import_id]
+            )
+
+    def held(self, keys: Sequence[bytes]) -> list[Held]:
+        """The rows that hold any of these keys."""
+        return [
+            Held(identity=k, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o)
+            for k, r, i, v, t, o in self._looked_up(
+                keys,
+                "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL, r.row_key FROM temp.wanted w "
+                "CROSS JOIN identities i ON i.identity = w.value CROSS JOIN rows r ON r.id = i.row_id",
+            )
+        ]
+
+    def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
+        """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out."""
+        found = self._looked_up(
+            phones,
+            "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL, r.row_key FROM temp.wanted w "
+            "CROSS JOIN rows r ON r.phone = w.value CROSS JOIN imports i ON i.id = r.import_id "
+            "LEFT JOIN batches b ON b.id = r.batch_id "
+            "WHERE i.campaign_id = ? AND i.round = ? AND coalesce(b.state <> 'refused', i.finished_ms IS NULL)",
+            [campaign_id, round_name],
+        )
+        return [
+            (p, Held(identity=o, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o))
+            for p, r, i, v, t, o in found
+        ]
+
+    def _looked_up(self, values: Sequence[Any], sql: str, more: Sequence[Any] = ()) -> list[Any]:
+        """A query over a temporary table of wanted values, sorted so that the look-ups walk the index once."""
+        run = self._store.connection.execute
+        run("CREATE TEMP TABLE IF NOT EXISTS wanted (value ANY PRIMARY KEY) STRICT, WITHOUT ROWID")
+        run("DELETE FROM temp.wanted")
+        self._store.many("INSERT OR IGNORE INTO temp.wanted VALUES (?)", ((value,) for value in sorted(values)))
+        return self._store.all(sql, more)
+
+    def has_earlier_rows(self, an_import: Import) -> bool:
+        """True if this campaign and round had another import, or this one an earlier revision."""
+        if an_import.revision > 1:
+            return True
+        sql = "SELECT 1 FROM imports WHERE campaign_id = ? AND round = ? AND id <> ? LIMIT 1"
+        return bool(self._store.one(sql, [an_import.campaign_id, an_import.round, an_import.id]))
+
+    def is_empty(self) -> bool:
+        """True while no row was ever enqueued in this ledger."""
+        return self._store.one("SELECT 1 FROM identities LIMIT 1") is None
+
+    def commit_chunk(self, an_import: Import, chunk: IntakeChunk, *, now_ms: int) -> None:
+        """Adds a chunk, all of it or nothing, and moves the checkpoint."""
+        with self._store.transaction():
+            self._drop_returning(chunk.returning_row_ids)
+            self._keep(an_import, chunk.kept)
+            self._add_rows(an_import, chunk, now_ms)
+            self._add_rejects(an_import.id, chunk)
+            self._add_skips(an_import.id, chunk.skips)
+            self._leave_over(an_import.id, chunk.leftovers)
+            self._move_checkpoint(an_import, chunk)
+
+    def next_row_id(self) -> int:
+        """The id the next row will get."""
+        return self._next_id("rows")
+
+    def leftovers(self, an_import: Import) -> list[Leftover]:
+        """Good rows that the last chunk had too few of to fill a batch, in order."""
+        rows = self._store.all(
+            "SELECT file_no, row_no, phone, row_key, identity, item FROM leftovers WHERE import_id = ? ORDER BY place",
+            [an_import.id],
+        )
+        return [Leftover(file_no=f, row_no=n, phone=p, row_key=k, identity=i, item=t) for f, n, p, k, i, t in rows]
+
+    def _leave_over(self, import_id: int, leftovers: Sequence[Leftover]) -> None:
+        self._store.connection.execute("DELETE FROM leftovers WHERE import_id = ?", [import_id])
+        self._store.many(
+            "INSERT INTO leftovers VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (import_id, place, row.file_no, row.row_no, row.phone, row.row_key, row.identity, row.item)
+                for place, row in enumerate(leftovers)
+            ],
+        )
+
+    def _next_id(self, table: str) -> int:
+        return int(self._store.one(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0])
+
+    def _drop_returning(self, row_ids: Sequence[int]) -> None:
+        """Thawed rows found again in the edited list are enqueued anew, in their new place."""
+        ids = [(row_id,) for row_id in row_ids]
+        self._store.many(
+            "DELETE FROM identities WHERE identity IN (SELECT row_key FROM rows WHERE id = ?1 "
+            "UNION ALL SELECT identity FROM rows WHERE id = ?1 AND identity IS NOT NULL)",
+            ids,
+        )
+        self._store.many("DELETE FROM rows WHERE id = ? AND batch_id IS NULL", ids)
+
+    def _keep(self, an_import: Import, kept: Sequence[tuple[int, int, int]]) -> None:
+        """Rows already armed stay as they are; only their place in the list is brought up to date."""
+        self._store.many(
+            "UPDATE rows SET revision = ?, file_no = ?, row_no = ? WHERE id = ?",
+            [(an_import.revision, file_no, row_no, row_id) for row_id, file_no, row_no in kept],
+        )
+
+    def _add_rows(self, an_import: Import, chunk: IntakeChunk, now_ms: int) -> None:
+        batch_id = self._next_id("batches")
+        spans: list[tuple[int, int]] = [(0, 0)] * len(chunk.batches)
+        rows, identities = [], []
+        for this_id, row in enumerate(chunk.rows, chunk.first_row_id):
+            first, _ = spans[row.batch_no]
+            spans[row.batch_no] = (first or this_id, this_id)
+            rows.append(
+                (this_id, an_import.id, row.file_no, row.row_no, row.phone, row.row_key, row.identity,
+                 batch_id + row.batch_no, row.position, an_import.revision)
+            )  # fmt: skip
+            identities.append((row.row_key, this_id))
+            if row.identity is not None:
+                identities.append((row.identity, this_id))
+        self.freeze(an_import.id, chunk.batches, spans, batch_id, now_ms)
+        self._store.many("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        identities.sort()
+        self._store.many("INSERT INTO identities VALUES (?, ?)", identities)
+
+    def freeze(
+        self,
+        import_id: int,
+        batches: Sequence[NewBatch],
+        spans: Sequence[tuple[int, int]],
+        first_batch_id: int,
+        now_ms: int,
+        parent_id: int | None = None,
+    ) -> None:
+        """Freezes batches: membership, exact bytes, their hash and the key (law 3). Called inside a transaction."""
+        numbered = list(enumerate(zip(batches, spans, strict=True), first_batch_id))
+        self._store.many(
+            "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, parent_id, "
+            "changed_ms) VALUES (?, ?, 'frozen', ?, ?, ?, ?, ?, ?)",
+            [
+                (batch_id, import_id, batch.size_rows, *span, batch.request_key, parent_id, now_ms)
+                for batch_id, (batch, span) in numbered
+            ],
+        )
+        self._store.many(
+            "INSERT INTO bodies VALUES (?, ?, ?)",
+            ((batch_id, batch.sha256, zlib.compress(batch.body_bytes, 1)) for batch_id, (batch, _) in numbered),
+        )
+
+    def _add_rejects(self, import_id: int, chunk: IntakeChunk) -> None:
+        self._store.many(
+            "INSERT INTO rejects (import_id, file_no, row_no, column_name, reason, explanation, cells) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(import_id, r.file_no, r.row_no, r.column, r.reason, r.explanation, r.cells) for r in chunk.rejects],
+        )
+
+    def _add_skips(self, import_id: int, skips: dict[str, list[tuple[int, int, int]]]) -> None:
+        self._store.many(
+            "INSERT INTO skips (import_id, reason, size_rows, pack) VALUES (?, ?, ?, ?)",
+            [
+                (import_id, reason, len(pack), json.dumps(pack, separators=(",", ":")))
+                for reason, pack in sorted(skips.items())
+                if pack
+            ],
+        )
+
+    def _move_checkpoint(self, an_import: Import, chunk: IntakeChunk) -> None:
+        suppressed = len(chunk.skips.get("suppressed", ()))
+        duplicate = sum(len(pack) for pack in chunk.skips.values()) - suppressed
+        self._store.change_one(
+            "UPDATE imports SET next_file_no = ?, next_row_no = ?, read_rows = read_rows + ?, "
+            "rejected_rows = rejected_rows + ?, duplicate_rows = duplicate_rows + ?, "
+            "suppressed_rows = suppressed_rows + ?, facts = ? WHERE id = ? AND source_state = 'open' AND revision = ?",
+            [chunk.next_file_no, chunk.next_row_no, chunk.read_rows, len(chunk.rejects), duplicate, suppressed,
+             json.dumps(chunk.facts, sort_keys=True), an_import.id, an_import.revision],
+        )  # fmt: skip
+
+    def complete_source(self, an_import: Import, *, counts: Iterable[tuple[int, int, int, str]], now_ms: int) -> Import:
+        """Closes a list that was read to its end; only now may anything of it be sent (law 11).
+
+        **Shapes**: `counts` (file_no, read_rows, witness_rows, sha256) for each file.
+        **Errors**: LedgerProblem when the counts do not agree with the rows taken in: nothing is sent.
+        """
+        counted = list(counts)
+        with self._store.transaction():
+            self._store.many(
+                "UPDATE files SET read_rows = ?, witness_rows = ?, sha256 = ? WHERE import_id = ? AND file_no = ?",
+                [(read, witness, sha256, an_import.id, file_no) for file_no, read, witness, sha256 in counted],
+            )
+            withdrawn, carried = self._settle_revision(an_import)
+            self._store.change_one(
+                "UPDATE imports SET source_state = 'complete', completed_ms = ?, withdrawn_rows = ?, "
+                "read_rows = read_rows + ? WHERE id = ? AND source_state = 'open' AND revision = ? AND read_rows = ? "
+                "AND NOT EXISTS (SELECT 1 FROM leftovers WHERE import_id = imports.id)",
+                [now_ms, withdrawn, withdrawn + carried, an_import.id, an_import.revision,
+                 sum(witness for _, _, witness, _ in counted)],
+            )  # fmt: skip
+        return self._must_find(an_import.id)
+
+    def _settle_revision(self, an_import: Import) -> tuple[int, int]:
+        """Rows an edited list no longer holds: withdrawn if they were never armed, carried on if they were."""
+        if an_import.revision == 1:
+            return 0, 0
+        mine = "FROM rows WHERE id >= ? AND import_id = ?"
+        values = [an_import.first_row_id, an_import.id]
+        run = self._store.connection.execute
+        for column in ("row_key", "identity"):
+            run(
+                f"DELETE FROM identities WHERE identity IN (SELECT {column} {mine} AND batch_id IS NULL)",
+                values,
+            )
+        withdrawn = run(f"SELECT count(*) {mine} AND batch_id IS NULL", values).fetchone()[0]
+        carried = run(
+            f"SELECT count(*) {mine} AND batch_id IS NOT NULL AND revision < ?",
+            [*values, an_import.revision],
+        ).fetchone()[0]
+        return int(withdrawn), int(carried)
+
+    def rejects(self, import_id: int) -> Iterable[tuple[int, int, str | None, str, str, str]]:
+        """Each reject in list order: file_no, row_no, column, reason, explanation, cells (JSON)."""
+        return self._store.connection.execute(
+            "SELECT file_no, row_no, column_name, reason, explanation, cells FROM rejects WHERE import_id = ? "
+            "ORDER BY file_no, row_no, id",
+            [import_id],
+        )

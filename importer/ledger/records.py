@@ -1,0 +1,178 @@
+"""The ledger's records, each built from a database row in one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from importer.body import batch_body
+from importer.keys import request_key
+from importer.protocol import Batch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Campaign:
+    """A campaign as the ledger knows it; `key_seed` is a secret, `fingerprint` knows the token again."""
+
+    id: int
+    name: str
+    origin: str
+    fingerprint: bytes = field(repr=False)
+    key_seed: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Import:
+    """One list in one campaign and round. `mapping` and `settings` are as the run was given them."""
+
+    id: int
+    campaign_id: int
+    round: str
+    list_name: str
+    source_state: str
+    revision: int
+    mapping: dict[str, Any]
+    settings: dict[str, Any]
+    batch_size_rows: int
+    next_file_no: int
+    next_row_no: int
+    read_rows: int
+    first_row_id: int
+    facts: dict[str, Any]
+    started_ms: int
+    completed_ms: int | None
+    finished_ms: int | None
+
+    @property
+    def is_complete(self) -> bool:
+        """True once the list was read to its end and its counts agreed."""
+        return self.source_state == "complete"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewRow:
+    """A row about to be enqueued: its place in the list, its number and its keys."""
+
+    file_no: int
+    row_no: int
+    phone: int
+    row_key: bytes
+    identity: bytes | None
+    batch_no: int
+    position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewBatch:
+    """A batch about to be frozen. `body_bytes` is what will be sent, to the byte."""
+
+    request_key: str
+    size_rows: int
+    body_bytes: bytes = field(repr=False)
+    sha256: bytes
+
+    @classmethod
+    def made_of(cls, seed: str, row_keys: Sequence[bytes], items: Sequence[str]) -> NewBatch:
+        """A batch from its rows' keys and request items, in order: the very bytes, their hash, the key."""
+        body = batch_body(items)
+        return cls(
+            request_key=request_key(seed, 0, row_keys),
+            size_rows=len(items),
+            body_bytes=body,
+            sha256=hashlib.sha256(body).digest(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewReject:
+    """A row found unusable, with everything a person needs to repair it. `cells` is JSON text."""
+
+    file_no: int
+    row_no: int
+    column: str | None
+    reason: str
+    explanation: str
+    cells: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leftover:
+    """A good row waiting for enough others to fill a batch; kept so that batches do not depend on chunks (law 2)."""
+
+    file_no: int
+    row_no: int
+    phone: int
+    row_key: bytes
+    identity: bytes | None
+    item: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntakeChunk:
+    """What one commit of intake holds: rows, batches, rejects, skips and the checkpoint they lead to.
+
+    **Crash**: before the commit none of it is there and the checkpoint is the old one; after it all of it is.
+    **Shapes**: `rows[i]` gets the id `first_row_id + i`; `rows[i].batch_no` counts `batches`; `skips` maps a reason to
+    (file_no, row_no, row_id) triples, row_id being the row repeated (0 where it has no id yet: a leftover);
+    `returning_row_ids` are thawed rows that are enqueued anew, `kept` (row_id, file_no, row_no) of rows already armed.
+    """
+
+    first_row_id: int
+    rows: Sequence[NewRow]
+    leftovers: Sequence[Leftover]
+    batches: Sequence[NewBatch]
+    rejects: Sequence[NewReject]
+    skips: dict[str, list[tuple[int, int, int]]]
+    returning_row_ids: Sequence[int]
+    kept: Sequence[tuple[int, int, int]]
+    read_rows: int
+    next_file_no: int
+    next_row_no: int
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A row that already holds a key."""
+
+    identity: bytes
+    row_id: int
+    import_id: int
+    revision: int
+    is_thawed: bool
+    row_key: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sendable:
+    """A batch with all that a send needs. `body_bytes` was checked against its hash when it was read."""
+
+    id: int
+    request_key: str
+    batch: Batch
+    body_bytes: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settlement:
+    """The end of a send, ready to be written: the batch after it, the receipt, and what the exchange said."""
+
+    sendable: Sendable
+    after: Batch
+    reason: str
+    outcome: str
+    status: int | None
+    server_date_ms: int | None
+    elapsed_ms: int
+    receipt: dict[str, Any] | None
+    parts: Iterable[NewPart] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewPart:
+    """A part of a batch that falls apart: its own bytes and key, and which positions of the parent it takes."""
+
+    batch: NewBatch
+    positions: tuple[int, ...]

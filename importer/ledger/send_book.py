@@ -1,0 +1,259 @@
+"""The sender's side of the ledger: claim, arm, settle, recover.
+
+Floor: ledger. Arming and settling share commits where they meet, since one fsync serves them all; but no batch is
+handed to the network before the commit that armed it has returned (law 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+from importer.errors import LedgerProblem
+from importer.ledger.intake_book import IntakeBook
+from importer.ledger.records import NewPart, Sendable, Settlement
+from importer.ledger.store import Store
+from importer.protocol import Arming, Batch, State, recover
+
+_BATCH_COLUMNS = (
+    "b.id, b.state, b.size_rows, b.epoch, b.is_ambiguous, b.sends, b.first_low_ms, b.first_boot_ms, b.first_boot_id"
+)
+
+
+def batch_from_row(row: Sequence[Any]) -> Batch:
+    """A protocol batch from the columns above (its id left aside)."""
+    _, state, size_rows, epoch, is_ambiguous, sends, low_ms, boot_ms, boot_id = row
+    first = None if boot_id is None else Arming(server_low_ms=low_ms, boot_ms=boot_ms, boot_id=boot_id)
+    return Batch(
+        state=State(state),
+        size_rows=size_rows,
+        epoch=epoch,
+        is_ambiguous=bool(is_ambiguous),
+        first_armed=first,
+        sends=sends,
+    )
+
+
+class SendBook:
+    """What the sender reads and writes."""
+
+    def __init__(self, store: Store, intake: IntakeBook) -> None:
+        self._store = store
+        self._intake = intake
+
+    def recover(self, import_id: int, *, now_ms: int) -> int:
+        """Turns sends that were open when their process ended into waiting, ambiguous batches; gives how many.
+
+        **Crash**: can be repeated; a batch is recovered once.
+        """
+        rows = self._store.all(
+            f"SELECT {_BATCH_COLUMNS} FROM batches b WHERE b.import_id = ? AND b.state = 'armed'", [import_id]
+        )
+        with self._store.transaction():
+            for row in rows:
+                step = recover(batch_from_row(row))
+                self._close_send(row[0], "interrupted", None, None, None, now_ms)
+                self._move(row[0], State.ARMED, step.batch, step.reason, now_ms)
+        return len(rows)
+
+    def waiting(self, import_id: int) -> list[tuple[int, Batch]]:
+        """Every waiting batch, oldest first."""
+        rows = self._store.all(
+            f"SELECT {_BATCH_COLUMNS} FROM batches b WHERE b.import_id = ? AND b.state = 'waiting' ORDER BY b.id",
+            [import_id],
+        )
+        return [(row[0], batch_from_row(row)) for row in rows]
+
+    def frozen(self, import_id: int, after_id: int, limit: int) -> list[Sendable]:
+        """The next frozen batches in the order of the list."""
+        return self._load(
+            "b.import_id = ? AND b.state = 'frozen' AND b.id > ? ORDER BY b.id LIMIT ?", [import_id, after_id, limit]
+        )
+
+    def load(self, batch_id: int) -> Sendable:
+        """One batch with its bytes."""
+        return self._load("b.id = ?", [batch_id])[0]
+
+    def _load(self, where: str, values: Sequence[Any]) -> list[Sendable]:
+        rows = self._store.all(
+            f"SELECT {_BATCH_COLUMNS}, b.request_key, d.body, d.sha256 FROM batches b "
+            f"JOIN bodies d ON d.batch_id = b.id WHERE {where}",
+            values,
+        )
+        return [
+            Sendable(
+                id=row[0],
+                batch=batch_from_row(row[:9]),
+                request_key=row[9],
+                body_bytes=_checked(row[10], row[11], row[0]),
+            )
+            for row in rows
+        ]
+
+    def advance(
+        self,
+        *,
+        settled: Sequence[Settlement] = (),
+        armed: Sequence[tuple[Sendable, Batch]] = (),
+        server_high_ms: int = 0,
+        arming: Arming | None = None,
+        now_ms: int,
+    ) -> None:
+        """Writes ended sends and opens new ones in one durable commit.
+
+        **Crash**: before it none of this is so; after it the armed batches count as sent, whether or not a byte left.
+        **Shapes**: `armed` pairs each batch as claimed with how it stands once armed.
+        """
+        with self._store.transaction():
+            for each in settled:
+                self._settle(each, now_ms)
+            for sendable, after in armed:
+                self._arm(sendable, after, arming, now_ms)
+            self._store.connection.execute(
+                "UPDATE ledger_info SET armings = armings + ?, server_high_ms = max(server_high_ms, ?)",
+                [len(armed), server_high_ms],
+            )
+
+    def change(self, sendable: Sendable, after: Batch, reason: str, *, now_ms: int) -> None:
+        """Moves a batch that no send is open for: its window closed, or a person decided."""
+        with self._store.transaction():
+            self._move(sendable.id, sendable.batch.state, after, reason, now_ms)
+
+    def cut(self, sendable: Sendable, parts: Sequence[NewPart], reason: str, *, now_ms: int) -> None:
+        """Cuts a batch that was never armed into parts with keys of their own."""
+        with self._store.transaction():
+            self._move(
+                sendable.id, State.FROZEN, Batch(state=State.SPLIT, size_rows=sendable.batch.size_rows), reason, now_ms
+            )
+            self._add_parts(sendable.id, parts, now_ms)
+
+    def _arm(self, sendable: Sendable, after: Batch, arming: Arming | None, now_ms: int) -> None:
+        self._move(sendable.id, sendable.batch.state, after, "", now_ms)
+        here = arming or after.first_armed
+        if here is None:
+            raise LedgerProblem("A batch was armed without a time.")
+        self._store.insert(
+            "sends",
+            batch_id=sendable.id,
+            epoch=after.epoch,
+            armed_ms=now_ms,
+            server_low_ms=here.server_low_ms,
+            boot_ms=here.boot_ms,
+            boot_id=here.boot_id,
+        )
+
+    def _settle(self, each: Settlement, now_ms: int) -> None:
+        batch_id = each.sendable.id
+        self._close_send(batch_id, each.outcome, each.status, each.server_date_ms, each.elapsed_ms, now_ms)
+        self._move(batch_id, State.ARMED, each.after, each.reason, now_ms)
+        if each.receipt is not None:
+            kind = "accepted" if each.after.state is State.ACCEPTED else "refused"
+            self._store.insert(
+                "receipts",
+                batch_id=batch_id,
+                kind=kind,
+                evidence="answer",
+                received_ms=now_ms,
+                content=json.dumps(each.receipt, separators=(",", ":")),
+            )
+        if each.after.state is State.REFUSED:
+            self._release_identities(batch_id)
+        self._add_parts(batch_id, list(each.parts), now_ms)
+
+    def _move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
+        first = after.first_armed
+        self._store.change_one(
+            "UPDATE batches SET state = ?, epoch = ?, is_ambiguous = ?, sends = ?, first_low_ms = ?, "
+            "first_boot_ms = ?, first_boot_id = ?, reason = ?, changed_ms = ? WHERE id = ? AND state = ?",
+            [
+                str(after.state), after.epoch, int(after.is_ambiguous), after.sends,
+                first and first.server_low_ms, first and first.boot_ms, first and first.boot_id,
+                reason, now_ms, batch_id, str(before),
+            ],
+        )  # fmt: skip
+
+    def _close_send(
+        self,
+        batch_id: int,
+        outcome: str,
+        status: int | None,
+        server_date_ms: int | None,
+        elapsed_ms: int | None,
+        now_ms: int,
+    ) -> None:
+        self._store.change_one(
+            "UPDATE sends SET ended_ms = ?, outcome = ?, status = ?, server_date_ms = ?, elapsed_ms = ? "
+            "WHERE batch_id = ? AND ended_ms IS NULL",
+            [now_ms, outcome, status, server_date_ms, elapsed_ms, batch_id],
+        )
+
+    def _release_identities(self, batch_id: int) -> None:
+        """A row the platform declined was never called: a later import may try it again."""
+        for column in ("row_key", "identity"):
+            self._store.connection.execute(
+                f"DELETE FROM identities WHERE identity IN (SELECT r.{column} FROM rows r JOIN batches b "
+                "ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id WHERE b.id = ?)",
+                [batch_id],
+            )
+
+    def _add_parts(self, batch_id: int, parts: Sequence[NewPart], now_ms: int) -> None:
+        if not parts:
+            return
+        import_id, first, last = self._store.one(
+            "SELECT import_id, first_row_id, last_row_id FROM batches WHERE id = ?", [batch_id]
+        )
+        members = self._store.all(
+            "SELECT id FROM rows WHERE id BETWEEN ? AND ? AND batch_id = ? ORDER BY position", [first, last, batch_id]
+        )
+        part_id = self._store.one("SELECT max(id) + 1 FROM batches")[0]
+        self._intake.freeze(
+            import_id, [part.batch for part in parts], [(first, last)] * len(parts), part_id, now_ms, batch_id
+        )
+        for this_id, part in enumerate(parts, part_id):
+            moves = [(this_id, place, members[position][0]) for place, position in enumerate(part.positions)]
+            self._store.many("UPDATE rows SET batch_id = ?, position = ? WHERE id = ?", moves)
+
+    def first_part_id(self, batch_id: int) -> int:
+        """The first of the parts a batch was split into."""
+        return int(self._store.one("SELECT min(id) FROM batches WHERE parent_id = ?", [batch_id])[0])
+
+    def row_keys(self, batch_id: int) -> list[bytes]:
+        """The row keys of a batch, in order."""
+        rows = self._store.all(
+            "SELECT r.row_key FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id "
+            "AND r.batch_id = b.id WHERE b.id = ? ORDER BY r.position",
+            [batch_id],
+        )
+        return [row[0] for row in rows]
+
+    def server_high_ms(self) -> int:
+        """The latest the server's clock was ever known to show."""
+        return int(self._store.one("SELECT server_high_ms FROM ledger_info")[0])
+
+    def finish(self, import_id: int, *, now_ms: int) -> bool:
+        """Marks an import finished when nothing of it is pending or in doubt; says whether it is."""
+        with self._store.transaction():
+            self._store.connection.execute(
+                "UPDATE imports SET finished_ms = ? WHERE id = ? AND finished_ms IS NULL AND source_state = 'complete' "
+                "AND NOT EXISTS (SELECT 1 FROM batches WHERE import_id = imports.id "
+                "AND state IN ('frozen', 'armed', 'waiting', 'in_doubt'))",
+                [now_ms, import_id],
+            )
+        return self._store.one("SELECT finished_ms FROM imports WHERE id = ?", [import_id])[0] is not None
+
+
+def _checked(packed: bytes, sha256: bytes, batch_id: int) -> bytes:
+    """The frozen bytes, or a stop: what does not match its hash is not sent."""
+    try:
+        body = zlib.decompress(packed)
+    except zlib.error:
+        body = b""
+    if hashlib.sha256(body).digest() != sha256:
+        raise LedgerProblem(
+            f"The frozen request of batch {batch_id} does not match its own hash: the ledger is damaged.",
+            hint="Nothing of it was sent. Keep the file; `importer status` still shows what is known.",
+        )
+    return body

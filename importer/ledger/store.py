@@ -1,0 +1,80 @@
+"""The one read-write connection and its transactions.
+
+Floor: ledger. Every change happens inside `transaction()`: BEGIN IMMEDIATE, then all or nothing. After an error of the
+file or the disk nothing more may be written through this object, because what reached the disk is then unknown:
+close it, open the ledger anew, and recover (law 10).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from importer.errors import LedgerProblem
+from importer.ledger.opening import translated
+
+
+class Store:
+    """A writer's connection. Used from the thread that made it only."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+        self.is_broken = False
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All of it or none; durable when it returns.
+
+        **Errors**: LedgerProblem, after which the store refuses to work.
+        """
+        if self.is_broken:
+            raise LedgerProblem(
+                f"The ledger {self.path} failed earlier in this run.", hint="Run the same command again."
+            )
+        with translated(self.path, "written"):
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException as problem:
+                self.is_broken = isinstance(problem, sqlite3.Error)
+                with contextlib.suppress(sqlite3.Error):
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """Every row of a query."""
+        with translated(self.path, "read"):
+            return self.connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of a query, or None."""
+        with translated(self.path, "read"):
+            return self.connection.execute(sql, values).fetchone()
+
+    def insert(self, table: str, **values: Any) -> int:
+        """Inserts one row of a small table and gives its id; names come from code, never from a user."""
+        columns, marks = ", ".join(values), ", ".join("?" * len(values))
+        made = self.connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", list(values.values()))
+        return int(made.lastrowid or 0)
+
+    def many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Runs one statement for many rows."""
+        self.connection.executemany(sql, rows)
+
+    def change_one(self, sql: str, values: Sequence[Any]) -> None:
+        """A state change that names the state it expects; exactly one row must move (law 10).
+
+        **Errors**: LedgerProblem when none did: somebody else changed the ledger, or there is a bug.
+        """
+        moved = self.connection.execute(sql, values).rowcount
+        if moved != 1:
+            self.is_broken = True
+            raise LedgerProblem(
+                f"The ledger {self.path} is not in the state this run left it in ({moved} rows moved instead of 1).",
+                hint="Something else wrote to it. Nothing more was sent; run the same command again.",
+            )

@@ -1,0 +1,236 @@
+"""Questions a ledger answers without changing anything: balances, imports, and one row's whole life.
+
+Floor: ledger. Works on the owner's connection and on a reader's alike, so `status` and `explain` can look while a run
+sends.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from importer.body import item_texts
+from importer.errors import LedgerProblem
+from importer.ledger.intake_book import import_from_row
+from importer.ledger.opening import translated
+from importer.ledger.records import Import
+from importer.model import Balance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportLine:
+    """An import with its campaign's name and its balance."""
+
+    an_import: Import
+    campaign: str
+    origin: str
+    balance: Balance
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendLine:
+    """One send of a batch, as `explain` shows it."""
+
+    armed_ms: int
+    ended_ms: int | None
+    outcome: str | None
+    status: int | None
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowLife:
+    """Everything the ledger knows of one row."""
+
+    row_id: int
+    import_id: int
+    file: str
+    row_no: int
+    phone: str
+    row_key: str
+    state: str
+    reason: str
+    request_key: str | None
+    batch_id: int | None
+    size_rows: int | None
+    call_job_id: str | None
+    settled_ms: int | None
+    sends: tuple[SendLine, ...]
+
+
+class View:
+    """Read-only questions over one connection."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        with translated(self.path, "read"):
+            return self._connection.execute(sql, values).fetchall()
+
+    def balance(self, import_id: int) -> Balance:
+        """Where every row of an import is. **Law** `test_every_row_read_is_in_exactly_one_state`."""
+        counted = self._all(
+            "SELECT read_rows, rejected_rows, duplicate_rows, suppressed_rows, withdrawn_rows "
+            "FROM imports WHERE id = ?",
+            [import_id],
+        )
+        if not counted:
+            raise LedgerProblem(f"There is no import {import_id} in {self.path}.", hint="`importer status` lists them.")
+        read, rejected, duplicate, suppressed, withdrawn = counted[0]
+        states = self.state_rows(import_id)
+        return Balance(
+            read=read,
+            accepted=states.get("accepted", 0),
+            rejected=rejected,
+            duplicate=duplicate,
+            suppressed=suppressed,
+            withdrawn=withdrawn,
+            refused=states.get("refused", 0),
+            in_doubt=states.get("in_doubt", 0),
+            pending=sum(states.get(state, 0) for state in ("frozen", "armed", "waiting")),
+        )
+
+    def state_rows(self, import_id: int) -> dict[str, int]:
+        """Rows of an import by the state of their batch."""
+        return dict(
+            self._all("SELECT state, sum(size_rows) FROM batches WHERE import_id = ? GROUP BY state", [import_id])
+        )
+
+    def imports(self, limit: int = 20) -> list[ImportLine]:
+        """The newest imports, newest first."""
+        return [
+            self.import_line(row[0]) for row in self._all("SELECT id FROM imports ORDER BY id DESC LIMIT ?", [limit])
+        ]
+
+    def import_line(self, import_id: int) -> ImportLine:
+        """One import with its balance. **Errors**: LedgerProblem when there is none of that number."""
+        balance = self.balance(import_id)
+        row = self._all(
+            "SELECT i.id, i.campaign_id, i.round, i.list_name, i.source_state, i.revision, i.mapping, i.settings, "
+            "i.batch_size_rows, i.next_file_no, i.next_row_no, i.read_rows, i.first_row_id, i.facts, i.started_ms, "
+            "i.completed_ms, i.finished_ms, c.name, c.origin FROM imports i JOIN campaigns c ON c.id = i.campaign_id "
+            "WHERE i.id = ?",
+            [import_id],
+        )[0]
+        return ImportLine(an_import=import_from_row(row[:17]), campaign=row[17], origin=row[18], balance=balance)
+
+    def newest_import_id(self) -> int | None:
+        """The number of the import begun last."""
+        found = self._all("SELECT max(id) FROM imports")
+        return None if found[0][0] is None else int(found[0][0])
+
+    def reject_counts(self, import_id: int) -> list[tuple[str, int]]:
+        """Rejects of an import by reason, the commonest first."""
+        return self._all(
+            "SELECT reason, count(*) FROM rejects WHERE import_id = ? GROUP BY reason ORDER BY 2 DESC, 1", [import_id]
+        )
+
+    def skip_counts(self, import_id: int) -> dict[str, int]:
+        """Rows not enqueued, by reason."""
+        return dict(
+            self._all("SELECT reason, sum(size_rows) FROM skips WHERE import_id = ? GROUP BY reason", [import_id])
+        )
+
+    def earlier_days(self, import_id: int) -> tuple[int | None, int | None]:
+        """When the rows that this import repeats were settled: first and last, Unix milliseconds."""
+        found = self._all(
+            "SELECT min(c.received_ms), max(c.received_ms) FROM skips s, json_each(s.pack) p "
+            "JOIN rows r ON r.id = json_extract(p.value, '$[2]') "
+            "JOIN receipts c ON c.batch_id = r.batch_id WHERE s.import_id = ? AND s.reason IN ('already', 'changed')",
+            [import_id],
+        )
+        return found[0][0], found[0][1]
+
+    def refusals(self, import_id: int, limit: int = 20) -> list[tuple[str, int, dict[str, Any]]]:
+        """What the platform declined: file, row and its answer."""
+        rows = self._all(
+            "SELECT f.name, r.row_no, c.content FROM batches b JOIN receipts c ON c.batch_id = b.id "
+            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
+            "LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no "
+            "WHERE b.import_id = ? AND b.state = 'refused' ORDER BY r.id LIMIT ?",
+            [import_id, limit],
+        )
+        return [(file, row_no, json.loads(content)) for file, row_no, content in rows]
+
+    def rows_of_phone(self, phone: int) -> list[RowLife]:
+        """Every row that stands for a number, oldest first."""
+        return self._lives("r.phone = ?", [phone])
+
+    def row(self, import_id: int, file_no: int, row_no: int) -> list[RowLife]:
+        """The row at a place of a list."""
+        first = self._all("SELECT first_row_id FROM imports WHERE id = ?", [import_id])
+        return self._lives(
+            "r.id >= ? AND r.import_id = ? AND r.file_no = ? AND r.row_no = ?",
+            [first[0][0] if first else 0, import_id, file_no, row_no],
+        )
+
+    def _lives(self, where: str, values: Sequence[Any]) -> list[RowLife]:
+        rows = self._all(
+            "SELECT r.id, r.import_id, coalesce(f.name, ''), r.row_no, '+' || r.phone, lower(hex(r.row_key)), "
+            "CASE WHEN b.id IS NULL THEN 'withdrawn' WHEN b.state IN ('accepted', 'refused', 'in_doubt') THEN b.state "
+            "ELSE 'pending' END, coalesce(b.reason, ''), b.request_key, b.id, b.size_rows, "
+            "json_extract(c.content, '$.ids[' || r.position || ']'), c.received_ms "
+            "FROM rows r LEFT JOIN batches b ON b.id = r.batch_id LEFT JOIN receipts c ON c.batch_id = b.id "
+            f"LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no WHERE {where} ORDER BY r.id",
+            values,
+        )
+        return [self._life(row) for row in rows]
+
+    def _life(self, row: Sequence[Any]) -> RowLife:
+        sends = [] if row[9] is None else self._sends(row[9])
+        names = ("row_id", "import_id", "file", "row_no", "phone", "row_key", "state", "reason", "request_key",
+                 "batch_id", "size_rows", "call_job_id", "settled_ms")  # fmt: skip
+        return RowLife(**dict(zip(names, row, strict=True)), sends=tuple(sends))
+
+    def _sends(self, batch_id: int) -> list[SendLine]:
+        """The sends of a batch and of the batches it was cut from."""
+        rows = self._all(
+            "WITH RECURSIVE line(id) AS (SELECT ? UNION ALL SELECT b.parent_id "
+            "FROM batches b JOIN line ON b.id = line.id WHERE b.parent_id IS NOT NULL) "
+            "SELECT armed_ms, ended_ms, outcome, status, epoch FROM sends WHERE batch_id IN (SELECT id FROM line) ORDER BY id",
+            [batch_id],
+        )
+        return [SendLine(armed_ms=a, ended_ms=e, outcome=o, status=s, epoch=n) for a, e, o, s, n in rows]
+
+    def reject_at(self, import_id: int, file_no: int, row_no: int) -> list[tuple[str, str]]:
+        """Why a row was rejected: reason and explanation."""
+        return self._all(
+            "SELECT reason, explanation FROM rejects WHERE import_id = ? AND file_no = ? AND row_no = ?",
+            [import_id, file_no, row_no],
+        )
+
+    def skip_at(self, import_id: int, file_no: int, row_no: int) -> list[tuple[str, int]]:
+        """Why a good row was not enqueued, and the id of the row it repeats."""
+        return self._all(
+            "SELECT s.reason, json_extract(p.value, '$[2]') FROM skips s, json_each(s.pack) p WHERE s.import_id = ? "
+            "AND json_extract(p.value, '$[0]') = ? AND json_extract(p.value, '$[1]') = ?",
+            [import_id, file_no, row_no],
+        )
+
+    def item_of(self, row_id: int) -> str | None:
+        """What was, or will be, sent for a row: its JSON object; None once its body was dropped."""
+        found = self._all(
+            "SELECT d.body, r.position FROM rows r JOIN bodies d ON d.batch_id = r.batch_id WHERE r.id = ?", [row_id]
+        )
+        return item_texts(zlib.decompress(found[0][0]))[found[0][1]] if found else None
+
+    def other_pending(self, campaign_id: int, import_id: int) -> list[tuple[int, str, int]]:
+        """Unfinished imports of a campaign besides this one: number, list name, rows still pending."""
+        rows = self._all(
+            "SELECT i.id, i.list_name, sum(b.size_rows) FROM imports i JOIN batches b ON b.import_id = i.id "
+            "WHERE i.campaign_id = ? AND i.id <> ? AND i.finished_ms IS NULL "
+            "AND b.state IN ('frozen', 'armed', 'waiting') GROUP BY i.id ORDER BY i.id",
+            [campaign_id, import_id],
+        )
+        return [(number, name, rows_count) for number, name, rows_count in rows]
+
+    def life_of(self, row_id: int) -> RowLife | None:
+        """One row by its id."""
+        return next(iter(self._lives("r.id = ?", [row_id])), None)

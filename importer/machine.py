@@ -1,0 +1,229 @@
+"""What differs between Linux, macOS and Windows: locks, clocks, signals, private files, standard folders.
+
+Floor: just above `model`; everything else asks here instead of asking `sys.platform`. A newcomer may wonder why a
+ledger's owner is written to a file of its own beside the lock file: opening a lock file truncates it, so a second
+starter would erase the very name it is about to report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+PRIVATE_FILE_MODE = 0o600
+PRIVATE_FOLDER_MODE = 0o700
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration_s(text: str) -> float:
+    """Seconds in a DURATION: a number with ms, s, m, h or d, such as `90s` or `1.5h`.
+
+    **Errors**: ValueError for anything else; the command line turns it into exit 2.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration: write a number with ms, s, m, h or d, such as 90s or 15m")
+    return float(found[1]) * _UNIT_S[found[2]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """One reading of this machine's clocks.
+
+    **Units**: `unix_ms` is the wall clock, which may jump; `boot_ms` counts from boot and includes sleep, comparable
+    only between moments of one `boot_id`.
+    """
+
+    unix_ms: int
+    boot_ms: int
+    boot_id: str
+
+
+def now() -> Moment:
+    """Reads the clocks."""
+    return Moment(unix_ms=time.time_ns() // 1_000_000, boot_ms=_boot_ms(), boot_id=_boot_id())
+
+
+def _boot_ms() -> int:
+    """Milliseconds since boot, sleep included where the system can tell (Linux; macOS by its uptime clock)."""
+    for name in ("CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"):
+        clock = getattr(time, name, None)
+        if clock is not None and hasattr(time, "clock_gettime_ns"):
+            return int(time.clock_gettime_ns(clock)) // 1_000_000
+    return time.monotonic_ns() // 1_000_000
+
+
+_PROCESS_BOOT_ID = secrets.token_hex(8)
+
+
+def _boot_id() -> str:
+    """An id that changes with every boot.
+
+    Where the system has none (macOS, Windows), an id of this process: the boot clock is then never compared across
+    processes, which errs on the side of doubt.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return _PROCESS_BOOT_ID
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """Who holds a ledger, as the next starter is told."""
+
+    pid: int
+    host: str
+    since: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}, started {self.since} ({self.command})"
+
+
+class OwnerLock:
+    """The one read-write owner of a ledger, held for life; the operating system drops it with its process.
+
+    **Errors**: `acquire` returns the present owner instead of raising, or None when the lock is ours.
+    """
+
+    def __init__(self, ledger: Path) -> None:
+        from filelock import FileLock
+
+        self._owner_file = ledger.with_name(ledger.name + ".owner")
+        self._lock = FileLock(str(ledger) + ".lock", timeout=0, mode=PRIVATE_FILE_MODE, thread_local=False)
+
+    def acquire(self, owner: Owner) -> Owner | None:
+        """Takes the lock, or gives the one who has it."""
+        from filelock import Timeout
+
+        try:
+            self._lock.acquire()
+        except Timeout:
+            return read_owner(self._owner_file) or Owner(pid=0, host="?", since="?", command="starting")
+        facts = {"pid": owner.pid, "host": owner.host, "since": owner.since, "command": owner.command}
+        write_private(self._owner_file, json.dumps(facts).encode())
+        return None
+
+    def release(self) -> None:
+        """Gives the ledger up."""
+        with contextlib.suppress(OSError):
+            self._owner_file.unlink()
+        self._lock.release()
+
+
+def read_owner(owner_file: Path) -> Owner | None:
+    """The owner written beside a ledger, or None when nobody wrote one readably."""
+    try:
+        facts = json.loads(owner_file.read_bytes())
+        return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=facts["since"], command=facts["command"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def this_process(since: str) -> Owner:
+    """This process as an owner; its command is the verb only, since arguments may name private files."""
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    return Owner(pid=os.getpid(), host=socket.gethostname(), since=since, command=f"importer {' '.join(words[:1])}")
+
+
+@contextlib.contextmanager
+def private_umask() -> Iterator[None]:
+    """Files made inside are readable by their owner only (SQLite makes its own files, so a mode cannot be passed)."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Makes the folder, 0700, with whatever parents it lacks; an existing one is left as it is."""
+    if not folder.exists():
+        with private_umask():
+            folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER_MODE)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a 0600 file whole or not at all: a temporary file beside it, synced, then renamed over it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "lustre"})
+
+
+def network_file_system(folder: Path) -> str | None:
+    """The name of the network file system under a folder, or None for a local (or unknown) one.
+
+    **Source**: SQLite's locking needs a local disk (sqlite.org, "How To Corrupt An SQLite Database File", 2.1).
+    """
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    target = str(folder.resolve())
+    best = max((m for m in map(str.split, mounts) if len(m) > 2 and _is_under(target, m[1])), key=lambda m: len(m[1]))
+    return best[2] if best[2] in _NETWORK_FILE_SYSTEMS else None
+
+
+def _is_under(target: str, mount: str) -> bool:
+    return target == mount or target.startswith(mount.rstrip("/") + "/")
+
+
+class StopSignals:
+    """Ctrl-C and SIGTERM as a flag: the first asks to drain, the second stops at once.
+
+    The second keeps the process's default reaction, so it works even while the main thread is inside C code.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, object] = {}
+        self._told: Callable[[], None] = lambda: None
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal() gave it takes back
+
+    def when_received(self, told: Callable[[], None]) -> None:
+        """Calls `told` at the first signal (from the main thread, between two byte codes)."""
+        self._told = told
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        self._told()
+
+    @property
+    def exit_code(self) -> int | None:
+        """128 + the signal's number, as shells report it; None while none has come."""
+        return None if self.received is None else 128 + int(self.received)

@@ -1,0 +1,129 @@
+"""From readings to decisions: damage first, then the reading, then the rules of the run.
+
+Floor: phones, pure. The reader is an argument, so that the compiled reading and the row-by-row oracle are judged by
+the same words. A newcomer may wonder why damaged cells are read at all (as empty ones): it keeps rows in their place,
+which is cheaper than taking them out and putting them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import phonenumbers
+import polars as pl
+
+from importer.phones.columns import CHECKED, NO_REGION, REASON, UNKNOWN_REGION, all_false, placed
+from importer.phones.damage import damage_of, sharper_fault, warnings_of
+from importer.phones.rules import PhoneRules
+from importer.phones.shortcodes import is_short_code
+
+Reader = Callable[[pl.Series, str], pl.DataFrame]
+
+# E.164 allows fifteen digits; seven is the shortest number anybody is called at from abroad.
+_ANY_DIGITS = r"^\+[0-9]{7,15}$"
+
+
+def check_with(read: Reader, numbers: pl.Series, rules: PhoneRules, regions: pl.Series | None = None) -> pl.DataFrame:
+    """Judges every cell with the given reader. **Shapes**: `columns.CHECKED`, a row per cell, in order."""
+    cells = numbers.cast(pl.String).fill_null("").alias("cell")
+    if regions is None:
+        return _check_region(read, cells, rules, rules.region or NO_REGION)
+    keys = _region_keys(regions, rules)
+    rows = [(keys == key).arg_true() for key in keys.unique()]
+    parts = [_check_region(read, cells.gather(at), rules, keys[at[0]]) for at in rows]
+    if not parts:
+        return pl.DataFrame(schema=CHECKED)
+    order = pl.concat(rows).alias("row")
+    return pl.concat(parts).with_columns(order).sort("row").drop("row")
+
+
+def _region_keys(regions: pl.Series, rules: PhoneRules) -> pl.Series:
+    named = regions.cast(pl.String).fill_null("").str.strip_chars().str.to_uppercase()
+    known = sorted(phonenumbers.SUPPORTED_REGIONS)
+    return pl.select(
+        pl.when(named == "")
+        .then(pl.lit(rules.region or NO_REGION))
+        .when(named.is_in(known))
+        .then(named)
+        .otherwise(pl.lit(UNKNOWN_REGION))
+    ).to_series()
+
+
+def _check_region(read: Reader, cells: pl.Series, rules: PhoneRules, region: str) -> pl.DataFrame:
+    damage = damage_of(cells)
+    if damage.null_count() < len(damage):
+        cells = pl.select(pl.when(damage.is_null()).then(cells).otherwise(pl.lit(""))).to_series().alias("cell")
+    reading = read(cells, region).with_columns(cells, damage.alias("damage"))
+    reading = _choose_bare(reading, rules, region)
+    return _sharpen(read, _apply_rules(reading, rules), region)
+
+
+def _choose_bare(reading: pl.DataFrame, rules: PhoneRules, region: str) -> pl.DataFrame:
+    own_code = f"+{phonenumbers.country_code_for_region(region)}"
+    is_both = (pl.col("verdict") == "valid") & (pl.col("plus_e164") != pl.col("parsed_e164"))
+    reading = reading.with_columns(
+        is_both.fill_null(value=False).alias("is_ambiguous_bare"),
+        (is_both & pl.col("plus_e164").str.starts_with(own_code)).fill_null(value=False).alias("is_own_code_bare"),
+    )
+    if rules.bare != "international":
+        return reading
+    swapped = {"parsed_e164": "plus_e164", "region": "plus_region", "type": "plus_type"}
+    return reading.with_columns(
+        pl.when(pl.col("is_ambiguous_bare")).then(pl.col(new)).otherwise(pl.col(old)).alias(old)
+        for old, new in swapped.items()
+    )
+
+
+def _apply_rules(reading: pl.DataFrame, rules: PhoneRules) -> pl.DataFrame:
+    if rules.accept == "any-digits":
+        reading = reading.with_columns(_any_digits().alias("parsed_e164"))
+    is_enough = {
+        "valid": pl.col("fault").is_null(),
+        "possible": pl.col("fault").is_null() | (pl.col("fault") == "invalid_for_region"),
+        "any-digits": pl.col("parsed_e164").str.contains(_ANY_DIGITS).fill_null(value=False),
+    }[rules.accept]
+    is_wanted = pl.col("type").is_in(rules.wanted_types)
+    return reading.with_columns(
+        (is_enough & pl.col("damage").is_null()).alias("is_readable"),
+        pl.when(is_enough & ~is_wanted).then(pl.lit("type_not_wanted")).cast(REASON).alias("reason"),
+    )
+
+
+def _any_digits() -> pl.Expr:
+    digits = "+" + pl.col("cell").str.replace_all("[^0-9]", "")
+    return pl.coalesce("parsed_e164", pl.when(digits.str.contains(_ANY_DIGITS)).then(digits))
+
+
+def _sharpen(read: Reader, reading: pl.DataFrame, region: str) -> pl.DataFrame:
+    is_rejected = reading["reason"].is_null() & ~reading["is_readable"]
+    rows = is_rejected.arg_true()
+    reasons = placed(reading["reason"], rows, _reasons(read, reading[rows], region)) if len(rows) else reading["reason"]
+    checked = reading.with_columns(
+        reasons.alias("reason"), pl.when(reasons.is_null()).then(pl.col("parsed_e164")).alias("e164")
+    )
+    return checked.with_columns(warnings_of(checked["cell"], checked["e164"])).select(*CHECKED)
+
+
+def _reasons(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
+    is_lost_zero = _is_valid_with_zero(read, rejected, region)
+    return rejected.select(
+        pl.when(pl.col("damage").is_not_null())
+        .then(pl.col("damage"))
+        .when(pl.col("is_bare") & pl.col("plus_e164").is_not_null())
+        .then(pl.lit("lost_plus", dtype=REASON))
+        .when(is_lost_zero)
+        .then(pl.lit("lost_leading_zero", dtype=REASON))
+        .when(pl.col("is_bare") & is_short_code(rejected["cell"], region))
+        .then(pl.lit("short_code", dtype=REASON))
+        .otherwise(sharper_fault(pl.col("cell"), pl.col("fault")))
+        .alias("reason")
+    ).to_series()
+
+
+def _is_valid_with_zero(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
+    rows = rejected["is_bare"].arg_true()
+    lost = all_false(len(rejected))
+    if not len(rows):
+        return lost
+    with_zero = rejected["cell"].gather(rows).str.replace(r"^[^\p{Nd}]*", "0")
+    return placed(lost, rows, read(with_zero, region)["verdict"] == "valid")

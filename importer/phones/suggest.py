@@ -1,0 +1,106 @@
+"""The region a list without plus signs seems to come from.
+
+Floor: phones, pure. A region is suggested and never used: ten digits can be valid in a dozen countries, and choosing
+wrongly would call strangers. A newcomer may wonder about the random digits: some plans take nearly any number, so a
+region explains a list only as far as it would have refused other numbers written the same way.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import polars as pl
+
+from importer.phones.cells import read_cells
+from importer.phones.columns import NO_REGION
+from importer.phones.compiled import read
+from importer.phones.plans import CALLING_CODES, Plan, region_plan
+
+_SAMPLE_ROWS = 500
+_FEWEST_DIGITS = 7  # shorter cells are valid somewhere whatever they are
+_LEAST_SHARE = 0.5
+_RIVAL_SHARE = 0.9
+_RIVAL_SURPRISE = 0.25
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """A region under which most bare numbers of a list are valid.
+
+    `rivals` explain the list about as well; with any of them a person has to know. **Units**: shares are fractions of
+    the sampled numbers that are valid: in `region`, and when read country code first (`plus_share`).
+    """
+
+    region: str
+    share: float
+    rivals: tuple[str, ...]
+    plus_share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    region: str
+    share: float
+    surprise: float  # how many times more of the list is valid than of random digits written the same way
+
+
+def suggest_region(numbers: pl.Series) -> Suggestion | None:
+    """The region most bare numbers seem to be dialled in; None if no region explains half of them.
+
+    It speaks for calling codes, by their main region: a list for Canada is suggested `US`, which reads it the same.
+    """
+    sample = _bare_sample(numbers)
+    candidates = _candidates(sample) if len(sample) else []
+    plus_share = _valid_share(sample, NO_REGION)
+    if not candidates or candidates[0].share <= plus_share:
+        return None
+    best, *others = candidates
+    rivals = (
+        other.region
+        for other in others
+        if other.share >= _RIVAL_SHARE * best.share and other.surprise >= _RIVAL_SURPRISE * best.surprise
+    )
+    return Suggestion(region=best.region, share=best.share, rivals=tuple(rivals), plus_share=plus_share)
+
+
+def _bare_sample(numbers: pl.Series) -> pl.Series:
+    cells = numbers.cast(pl.String).drop_nulls().unique(maintain_order=True)
+    cells = cells.filter(cells.str.contains(r"^[^+\uFF0B]*$") & (cells.str.count_matches("[0-9]") >= _FEWEST_DIGITS))
+    return cells.gather_every(max(1, len(cells) // _SAMPLE_ROWS)).head(_SAMPLE_ROWS).alias("cell")
+
+
+def _candidates(sample: pl.Series) -> list[_Candidate]:
+    """Regions that explain at least half of the sample, the most telling first."""
+    digits = read_cells(sample)["digits"]
+    control = _with_random_digits(sample)
+    found = [
+        _candidate(sample, control, region) for region in _main_regions() if _could_be(digits, region_plan(region))
+    ]
+    telling = [candidate for candidate in found if candidate.share >= _LEAST_SHARE]
+    return sorted(telling, key=lambda candidate: (-candidate.share * candidate.surprise, candidate.region))
+
+
+def _candidate(sample: pl.Series, control: pl.Series, region: str) -> _Candidate:
+    share = _valid_share(sample, region)
+    return _Candidate(region=region, share=share, surprise=share / (_valid_share(control, region) + 1 / _SAMPLE_ROWS))
+
+
+def _with_random_digits(sample: pl.Series) -> pl.Series:
+    chance = random.Random(len(sample))  # noqa: S311 - a control sample, and the same list must get the same answer
+    changed = ["".join(chance.choice("0123456789") if c.isdigit() else c for c in cell) for cell in sample]
+    return pl.Series("cell", changed, dtype=pl.String)
+
+
+def _main_regions() -> list[str]:
+    return [regions[0] for regions in CALLING_CODES.values() if regions[0] != "001"]
+
+
+def _could_be(digits: pl.Series, plan: Plan) -> bool:
+    """Whether enough of the digits fit the plan's general pattern to be worth a closer look."""
+    fits = plan.without_prefix(digits).str.contains(plan.is_general) | digits.str.starts_with(plan.code_text)
+    return len(fits.arg_true()) >= _LEAST_SHARE * len(digits)
+
+
+def _valid_share(cells: pl.Series, region: str) -> float:
+    return read(cells, region)["fault"].null_count() / len(cells) if len(cells) else 0.0

@@ -1,0 +1,330 @@
+"""The protocol's core: what an exchange means, and what a batch may do next (laws 3 to 6).
+
+Floor: pure; state and event in, state and effects out, no clock and no I/O. A newcomer may question the short list of
+definite outcomes: everything not on it is *unknown*, as the platform may have acted before the answer was lost, and
+an unknown batch may only go again as the same bytes under the same key. See docs/GUARANTEES.md.
+
+    frozen → armed ⇄ waiting → accepted
+                      ├──→ refused            (definite, never ambiguous, one row)
+                      ├──→ split → frozen × n  (definite, never ambiguous)
+                      └──→ in_doubt
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from importer.model import Answer, Exchange, NoAnswer
+
+LARGEST_BACKOFF_S = 30.0
+FIRST_BACKOFF_S = 0.5
+AFTER_TIMEOUT_S = 5.0
+LARGEST_AFTER_TIMEOUT_S = 300.0
+LARGEST_RETRY_AFTER_S = 3600.0
+
+
+class State(StrEnum):
+    """Where a batch stands; see the drawing above."""
+
+    FROZEN = "frozen"
+    ARMED = "armed"
+    WAITING = "waiting"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    SPLIT = "split"
+    IN_DOUBT = "in_doubt"
+
+
+# --- what an exchange means -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Accepted:
+    """A complete answer with one new call job id for each row."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refused:
+    """The API definitely added nothing and says why; `phone` is the one it names, when it names one."""
+
+    kind: str
+    message: str
+    phone: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NotExecuted:
+    """This send was not carried out; it says nothing about earlier ones. `retry_after_s` is the server's wish."""
+
+    kind: str
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stopped:
+    """Nobody's rows can be taken: the token is unknown or the campaign is stopped. The run ends, the batch stays."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doubtful:
+    """A refusal of a shape nobody documents: neither a proof nor a maybe that a repeat could settle."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unknown:
+    """Perhaps carried out. Only the same bytes with the same key may follow (law 4)."""
+
+    kind: str
+    retry_after_s: float | None = None
+
+
+Outcome = Accepted | Refused | NotExecuted | Stopped | Doubtful | Unknown
+
+_STOPPING_TYPES = frozenset({"invalid.token", "invalid.call.task.state"})
+
+
+def classify(exchange: Exchange, size_rows: int) -> Outcome:
+    """What an exchange about a batch of `size_rows` rows proves.
+
+    **Law** `test_law_4_a_timeout_is_unknown_not_failed`. **Source**: the Calls API's documented answers.
+    """
+    if isinstance(exchange, NoAnswer):
+        return Unknown(kind=exchange.reason) if exchange.is_sent else NotExecuted(kind=exchange.reason)
+    if exchange.status == 200:
+        return _classify_success(exchange.body, size_rows)
+    if exchange.status == 429:
+        return NotExecuted(kind="throttled", retry_after_s=exchange.retry_after_s)
+    if exchange.status == 413:
+        return Refused(kind="too-large", message="the request is larger than the platform takes")
+    if exchange.status in {400, 401, 403, 404, 422}:
+        return _classify_refusal(exchange)
+    return Unknown(kind=f"status-{exchange.status}", retry_after_s=exchange.retry_after_s)
+
+
+def _classify_success(body: bytes, size_rows: int) -> Outcome:
+    found = read_json(body)
+    if not isinstance(found, list):
+        return Unknown(kind="strange-answer")
+    ids = tuple(str(each) for each in found if isinstance(each, (str, int)) and not isinstance(each, bool))
+    if len(ids) != len(found) or len(ids) != size_rows or len(set(ids)) != size_rows or not all(ids):
+        return Unknown(kind="wrong-ids")
+    return Accepted(ids=ids)
+
+
+def _classify_refusal(answer: Answer) -> Outcome:
+    found = read_json(answer.body)
+    facts: dict[str, Any] = found if isinstance(found, dict) else {}
+    kind, message = str(facts.get("type") or ""), str(facts.get("message") or "")
+    if kind in _STOPPING_TYPES or answer.status in {401, 403, 404}:
+        said = message or str(facts.get("state") or "") or f"status {answer.status}"
+        return Stopped(kind=kind or f"status-{answer.status}", message=said)
+    if answer.status == 400 and kind.startswith(("phone.", "invalid.")):
+        phone = facts.get("phone")
+        return Refused(kind=kind, message=message, phone=None if phone is None else str(phone))
+    return Doubtful(kind=kind or str(facts.get("error") or f"status-{answer.status}"), message=message)
+
+
+def read_json(body: bytes) -> object:
+    """The value, or None for whatever cannot be read: cut, HTML, absurdly deep, or with numbers of 5,000 digits."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+# --- what a batch may do next -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arming:
+    """When a batch was first armed in its epoch, by every clock that was there.
+
+    **Units**: `server_low_ms` is the earliest the server's clock can have shown, Unix milliseconds (None: no Date
+    header was ever seen); `boot_ms` since the boot named `boot_id`.
+    """
+
+    server_low_ms: int | None
+    boot_ms: int
+    boot_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """A batch as the protocol sees it. `sends` counts the sends of this epoch; an armed batch has one open."""
+
+    state: State
+    size_rows: int
+    epoch: int = 0
+    is_ambiguous: bool = False
+    first_armed: Arming | None = None
+    sends: int = 0
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A transition: the batch after it, why, and how it falls apart if it does (lists of row positions)."""
+
+    batch: Batch
+    reason: str = ""
+    parts: tuple[tuple[int, ...], ...] = ()
+    is_run_over: bool = False
+
+
+class ImpossibleStep(AssertionError):
+    """A batch was asked for a step its state does not allow: a bug, never a user's mistake."""
+
+
+def arm(batch: Batch, arming: Arming) -> Step:
+    """Opens a send. What it returns must be on disk before the first byte leaves (law 3)."""
+    _expect(batch, State.FROZEN, State.WAITING)
+    armed = replace(
+        batch, state=State.ARMED, first_armed=batch.first_armed or arming, sends=batch.sends + 1, wait_s=0.0
+    )
+    return Step(batch=armed)
+
+
+def recover(batch: Batch) -> Step:
+    """A send was open when its process ended: it may have been carried out."""
+    _expect(batch, State.ARMED)
+    return Step(batch=replace(batch, state=State.WAITING, is_ambiguous=True), reason="interrupted")
+
+
+def settle(batch: Batch, outcome: Outcome, *, phones: tuple[str, ...], jitter: float) -> Step:
+    """Closes the open send with what it proved.
+
+    **Shapes**: `phones` as sent, in order (to find the one a refusal names); `jitter` in 0…1, for the wait.
+    **Law** `test_law_5_a_refusal_settles_only_what_was_never_ambiguous`.
+    """
+    _expect(batch, State.ARMED)
+    match outcome:
+        case Accepted():
+            return Step(batch=replace(batch, state=State.ACCEPTED))
+        case NotExecuted():
+            return Step(batch=_wait(batch, outcome, jitter), reason=outcome.kind)
+        case Unknown():
+            return Step(batch=replace(_wait(batch, outcome, jitter), is_ambiguous=True), reason=outcome.kind)
+        case Stopped():
+            return Step(batch=replace(batch, state=State.WAITING), reason=outcome.kind, is_run_over=True)
+        case Doubtful():
+            return Step(batch=replace(batch, state=State.IN_DOUBT), reason=f"strange refusal: {outcome.kind}")
+        case Refused():
+            return _refuse(batch, outcome, phones)
+
+
+def _refuse(batch: Batch, outcome: Refused, phones: tuple[str, ...]) -> Step:
+    if batch.is_ambiguous:
+        return Step(batch=replace(batch, state=State.IN_DOUBT), reason=f"{outcome.kind} after an unknown outcome")
+    if batch.size_rows == 1:
+        return Step(batch=replace(batch, state=State.REFUSED), reason=outcome.kind)
+    return Step(batch=replace(batch, state=State.SPLIT), reason=outcome.kind, parts=_parts(outcome, phones))
+
+
+def _parts(outcome: Refused, phones: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """The named row apart from the others; halves when nobody is named. A fixed rule: law 2 holds for parts too."""
+    everything = tuple(range(len(phones)))
+    if outcome.phone is not None and phones.count(outcome.phone) == 1:
+        named = phones.index(outcome.phone)
+        return tuple(part for part in ((named,), everything[:named] + everything[named + 1 :]) if part)
+    middle = (len(phones) + 1) // 2
+    return everything[:middle], everything[middle:]
+
+
+def expire(batch: Batch) -> Step:
+    """The key's window has closed on a waiting batch.
+
+    In doubt if any send may have been carried out. If every send was definitely not, nothing can exist under the key:
+    a new epoch opens and the same bytes may go as if for the first time.
+    """
+    _expect(batch, State.WAITING)
+    if batch.is_ambiguous:
+        return Step(batch=replace(batch, state=State.IN_DOUBT), reason="the key's window closed")
+    fresh = Batch(state=State.FROZEN, size_rows=batch.size_rows, epoch=batch.epoch + 1)
+    return Step(batch=fresh, reason="the key's window closed on a batch that was never carried out")
+
+
+def _wait(batch: Batch, outcome: NotExecuted | Unknown, jitter: float) -> Batch:
+    return replace(batch, state=State.WAITING, wait_s=wait_s(outcome, batch.sends, jitter))
+
+
+def wait_s(outcome: NotExecuted | Unknown, sends: int, jitter: float) -> float:
+    """How long before the same bytes may go again: full jitter under a doubling ceiling.
+
+    After a timeout the server may still be at work, so at least five seconds pass: one key is rarely in flight twice.
+    A Retry-After is obeyed, up to an hour. **Source**: M. Brooker, Exponential Backoff And Jitter (2015).
+    """
+    if outcome.retry_after_s is not None:
+        return min(outcome.retry_after_s, LARGEST_RETRY_AFTER_S) + jitter * FIRST_BACKOFF_S
+    doubled = 2.0 ** min(sends - 1, 16)
+    if isinstance(outcome, Unknown) and outcome.kind == "timeout":
+        return min(AFTER_TIMEOUT_S * doubled, LARGEST_AFTER_TIMEOUT_S)
+    return jitter * min(FIRST_BACKOFF_S * doubled, LARGEST_BACKOFF_S)
+
+
+def _expect(batch: Batch, *states: State) -> None:
+    if batch.state not in states:
+        raise ImpossibleStep(f"a {batch.state} batch cannot take this step")
+
+
+# --- the key's window (law 6) ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerClock:
+    """What is known of the server's clock: it lay in `low_ms…high_ms` when this machine's boot clock read `boot_ms`.
+
+    **Units**: Unix milliseconds of the server's clock. Counting on from the boot clock makes a jumping wall clock and
+    a sleeping laptop harmless. A Date header names a whole second, and the answer took its round trip.
+    """
+
+    low_ms: int
+    high_ms: int
+    boot_ms: int
+    boot_id: str
+
+    def bounds_ms(self, boot_ms: int) -> tuple[int, int]:
+        """The earliest and latest the server's clock can show now; crystals may drift apart by 1 in 2,000."""
+        passed = boot_ms - self.boot_ms
+        return self.low_ms + passed - passed // 2000, self.high_ms + passed + passed // 2000
+
+
+def calibrated(date_ms: int, round_trip_ms: int, boot_ms: int, boot_id: str) -> ServerClock:
+    """The server's clock after an answer with a Date header, read at `boot_ms`."""
+    return ServerClock(low_ms=date_ms, high_ms=date_ms + 1000 + round_trip_ms, boot_ms=boot_ms, boot_id=boot_id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """How long a key is trusted: the platform's promise less our margin, and how long one request may take."""
+
+    window_s: float = 86_400.0
+    margin_s: float = 3_600.0
+    request_s: float = 90.0
+
+    def is_open(self, age_ms: int) -> bool:
+        """True while a request started now ends before the key can have been forgotten."""
+        return age_ms + self.request_s * 1000 < (self.window_s - self.margin_s) * 1000
+
+
+def age_ms(first: Arming, clock: ServerClock | None, boot_ms: int, boot_id: str) -> int | None:
+    """The oldest a key can be by now, by the larger of what the server's clock and the boot clock say.
+
+    None when neither can tell: no Date header, and the machine was started anew since. That key is not to be used.
+    """
+    ages = []
+    if clock is not None and first.server_low_ms is not None:
+        ages.append(clock.bounds_ms(boot_ms)[1] - first.server_low_ms)
+    if first.boot_id == boot_id:
+        ages.append(boot_ms - first.boot_ms)
+    return max(ages, default=None)

@@ -1,0 +1,382 @@
+"""One run, from a list to its closing balance; and `send`, the same without the list.
+
+Floor: run, under the command line. It reads like a table of contents: look at the campaign, choose the import, take the
+list in, judge it, ask once, send, report. Questions go to the `Desk`, progress to the observer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from importer import keys
+from importer.client import ApiDenied, ApiError, CallsApi
+from importer.errors import ImporterError, LedgerProblem, UsageProblem
+from importer.intake import Intake, IntakeStopped, Plan, make_plan
+from importer.ledger import Ledger
+from importer.ledger.records import Campaign, Import
+from importer.machine import Moment, StopSignals
+from importer.model import Answer, Balance, Notice, Observer
+from importer.protocol import ServerClock, calibrated
+from importer.rejects import write_rejects
+from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
+from importer.run.judging import judge_balance, judge_came_back, judge_new_ledger
+from importer.run.settings import (
+    DEFAULT_BATCH_ROWS,
+    CameBack,
+    CampaignFacts,
+    Checks,
+    Desk,
+    Intention,
+    RunReport,
+    RunSettings,
+    Target,
+)
+from importer.sender import Sender, SendResult, SendSettings
+from importer.sources import RowList, open_list
+from importer.summary import exit_code
+
+__all__ = [
+    "DEFAULT_BATCH_ROWS",
+    "CameBack",
+    "CampaignFacts",
+    "Checks",
+    "Desk",
+    "Intention",
+    "Run",
+    "RunReport",
+    "RunSettings",
+    "Target",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """The parts a run is made of, injected. `signals` says whether to stop; `now` reads the clocks."""
+
+    ledger: Ledger
+    api: CallsApi
+    desk: Desk
+    observer: Observer
+    signals: StopSignals
+    now: Callable[[], Moment]
+    stdin: BinaryIO = sys.stdin.buffer
+
+    def run(self, settings: RunSettings) -> RunReport:
+        """Takes the list in and sends it.
+
+        **Errors**: ListProblem when the list or a check says no; ApiRefusal when the token is unknown.
+        **Crash**: at any moment; the same command goes on from what the ledger holds.
+        """
+        judge_window(settings.sending)
+        started_ms = self.now().boot_ms
+        with open_list(
+            settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
+        ) as row_list:
+            campaign, facts, clock = self._meet(settings)
+            choice = self._choose(settings, campaign, row_list)
+            with naming(choice.an_import):
+                try:
+                    choice = self._taken_in(settings, campaign, row_list, choice)
+                except IntakeStopped:
+                    return self._report(choice, self._stopped(choice), settings, started_ms, None)
+                columns, names = row_list.columns, [info.name for info in row_list.files]
+                rejects_path = self._write_rejects(choice.an_import, settings, columns, names)
+        with naming(choice.an_import):
+            result = self._judged_and_sent(choice, campaign, facts, clock, settings, rejects_path)
+            return self._report(choice, result, settings, started_ms, rejects_path)
+
+    def _judged_and_sent(
+        self,
+        choice: Choice,
+        campaign: Campaign,
+        facts: CampaignFacts,
+        clock: ServerClock | None,
+        settings: RunSettings,
+        rejects_path: Path | None,
+    ) -> SendResult:
+        balance = self.ledger.view.balance(choice.an_import.id)
+        judge_balance(balance, settings.checks)
+        self._name_others(campaign, choice.an_import)
+        if balance.pending and not self.desk.may_send(self._intention(choice, facts, settings, balance, rejects_path)):
+            return SendResult(ending="declined", balance=balance)
+        return self._send(choice.an_import, campaign, settings.sending, clock)
+
+    def send(self, an_import: Import, settings: RunSettings) -> RunReport:
+        """Sends what is pending of an import whose list was read to its end; the list itself is not needed.
+
+        **Errors**: UsageProblem when the list was not read to its end, or the token is another campaign's.
+        """
+        judge_window(settings.sending)
+        started_ms = self.now().boot_ms
+        campaign, _, clock = self._meet(settings, must_be=an_import.campaign_id)
+        if not an_import.is_complete:
+            raise UsageProblem(
+                f"The list of import {an_import.id} was not read to its end, so nothing of it may be sent.",
+                hint=f"Run it again with its list: importer run {an_import.list_name}",
+            )
+        plan = make_plan([an_import.mapping["phone_column"]], phone_column=None, once_per="row", rules=settings.rules)
+        choice = Choice(an_import=an_import, plan=plan, how="continued")
+        with naming(an_import):
+            result = self._send(an_import, campaign, settings.sending, clock)
+            return self._report(choice, result, settings, started_ms, None)
+
+    # --- the campaign -------------------------------------------------------------------------------------------------
+
+    def _meet(
+        self, settings: RunSettings, must_be: int | None = None
+    ) -> tuple[Campaign, CampaignFacts, ServerClock | None]:
+        """The campaign as the ledger and the platform know it, and the platform's clock."""
+        seed = keys.campaign_seed(settings.target.token.reveal(), self.api.origin)
+        known = self.ledger.intake.campaign(keys.campaign_fingerprint(seed))
+        if must_be is not None and (known is None or known.id != must_be):
+            raise UsageProblem(
+                "The token belongs to another campaign than this import.",
+                hint="Name the import's own campaign with --campaign, or its token.",
+            )
+        facts = self._ask_campaign()
+        clock = self._ask_clock()
+        if known is None:
+            judge_new_ledger(self.ledger, facts, self.desk, is_fine=settings.is_new_ledger_fine)
+            known = self.ledger.intake.add_campaign(
+                name=facts.name or settings.target.name or "campaign",
+                origin=self.api.origin,
+                fingerprint=keys.campaign_fingerprint(seed),
+                key_seed=seed,
+                now_ms=self.now().unix_ms,
+            )
+        return known, facts, clock
+
+    def _ask_campaign(self) -> CampaignFacts:
+        """Reads the campaign; only an unknown token ends the run, all else is a warning."""
+        try:
+            campaign = self.api.campaign()
+        except ApiDenied:
+            raise
+        except ApiError as problem:
+            self.observer(Notice(kind="campaign-unread", text=f"The campaign could not be read: {problem.message}"))
+            return CampaignFacts()
+        total = campaign.short_report.total_numbers if campaign.short_report else None
+        return CampaignFacts(name=campaign.name, status=campaign.status, total_numbers=total)
+
+    def _ask_clock(self) -> ServerClock | None:
+        """Calibrates the platform's clock by the Date of a harmless GET (law 6)."""
+        exchange = self.api.probe()
+        if not isinstance(exchange, Answer) or exchange.server_date is None:
+            return None
+        moment = self.now()
+        date_ms = int(exchange.server_date.timestamp() * 1000)
+        clock = calibrated(date_ms, int(exchange.elapsed_s * 1000), moment.boot_ms, moment.boot_id)
+        return replace(clock, high_ms=max(clock.high_ms, self.ledger.sends.server_high_ms()))
+
+    # --- the list -----------------------------------------------------------------------------------------------------
+
+    def _choose(self, settings: RunSettings, campaign: Campaign, row_list: RowList) -> Choice:
+        wanted = Wanted(
+            list_name=list_name_of(settings.sources, settings.list_name),
+            round_name=settings.round_name or "",
+            plan=make_plan(
+                row_list.columns,
+                phone_column=settings.phone_column,
+                once_per=settings.once_per or "row",
+                rules=settings.rules,
+            ),
+            is_once_per_said=settings.once_per is not None,
+            settings={"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight},
+            batch_size_rows=settings.batch_size_rows,
+        )
+        choice = choose_import(self.ledger.intake, campaign, row_list, wanted, now_ms=self.now().unix_ms)
+        self._tell_choice(choice, wanted)
+        return choice
+
+    def _tell_choice(self, choice: Choice, wanted: Wanted) -> None:
+        an_import = choice.an_import
+        texts = {
+            "continued": f"Import {an_import.id} was not finished: going on with it.",
+            "reopened": f"The list changed since import {an_import.id} was begun: what was never sent is read anew.",
+        }
+        if choice.how in texts:
+            self.observer(Notice(kind=choice.how, text=texts[choice.how]))
+        if an_import.round != wanted.round_name:
+            self.observer(Notice(kind="round", text=f"It goes on under its own round, {an_import.round or 'none'}."))
+        if an_import.batch_size_rows != wanted.batch_size_rows:
+            size = f"Its batches keep their size of {an_import.batch_size_rows:,} rows."
+            self.observer(Notice(kind="batch-size", text=size))
+
+    def _taken_in(self, settings: RunSettings, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
+        """Intake, and once more when a person's answer changed what the same call is."""
+        choice = replace(choice, an_import=self._intake(campaign, row_list, choice.plan, choice.an_import))
+        if settings.once_per is not None or settings.round_name is not None:
+            return choice
+        said = judge_came_back(self.ledger, choice.an_import, self.desk)
+        if said == "phone":
+            return self._again_per_phone(campaign, row_list, choice)
+        if said is not None:
+            self.ledger.intake.add_facts(choice.an_import.id, {"said_once_per": said})
+        return choice
+
+    def _again_per_phone(self, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
+        plan: Plan = replace(choice.plan, once_per="phone")
+        book = self.ledger.intake
+        files = [
+            {name: value for name, value in facts.items() if name not in ("sha256", "read_rows", "witness_rows")}
+            for facts in book.files(choice.an_import.id)
+        ]
+        reopened = book.begin_revision(
+            choice.an_import, mapping=plan.as_mapping(), settings=choice.an_import.settings, files=files
+        )
+        taken = self._intake(campaign, row_list, plan, reopened)
+        return Choice(an_import=taken, plan=plan, how=choice.how)
+
+    def _intake(self, campaign: Campaign, row_list: RowList, plan: Plan, an_import: Import) -> Import:
+        if an_import.is_complete:
+            return an_import
+        intake = Intake(
+            row_list=row_list,
+            plan=plan,
+            campaign=campaign,
+            books=[self.ledger.intake],
+            observer=self.observer,
+            now_ms=lambda: self.now().unix_ms,
+            is_stopping=self._is_stopping,
+        )
+        return intake.take_in(an_import)
+
+    def _write_rejects(
+        self, an_import: Import, settings: RunSettings, columns: tuple[str, ...], names: list[str]
+    ) -> Path | None:
+        path = settings.rejects_path or default_rejects_path(settings.sources[0], self.ledger.path)
+        try:
+            return write_rejects(path, self.ledger.intake.rejects(an_import.id), columns, names)
+        except OSError as problem:
+            if settings.rejects_path is not None:
+                raise UsageProblem(f"The rejects could not be written to {path}: {problem.strerror}.") from problem
+            beside = self.ledger.path.with_name(f"import-{an_import.id}.rejects.csv")
+            return write_rejects(beside, self.ledger.intake.rejects(an_import.id), columns, names)
+
+    # --- sending ------------------------------------------------------------------------------------------------------
+
+    def _is_stopping(self) -> bool:
+        return self.signals.received is not None
+
+    def _stopped(self, choice: Choice) -> SendResult:
+        return SendResult(ending="stopped", balance=self.ledger.view.balance(choice.an_import.id))
+
+    def _name_others(self, campaign: Campaign, an_import: Import) -> None:
+        for number, name, rows in self.ledger.view.other_pending(campaign.id, an_import.id):
+            text = f"Import {number} ({name}) still has {rows:,} rows pending; `importer send {number}` sends them."
+            self.observer(Notice(kind="others", text=text))
+
+    def _send(
+        self, an_import: Import, campaign: Campaign, sending: SendSettings, clock: ServerClock | None
+    ) -> SendResult:
+        sender = Sender(
+            ledger=self.ledger,
+            import_id=an_import.id,
+            key_seed=campaign.key_seed,
+            carrier=self.api,
+            settings=sending,
+            observer=self.observer,
+            now=self.now,
+            is_stopping=self._is_stopping,
+            server_clock=clock,
+        )
+        self.signals.when_received(sender.wake)
+        return sender.run()
+
+    def _intention(
+        self,
+        choice: Choice,
+        facts: CampaignFacts,
+        settings: RunSettings,
+        balance: Balance,
+        rejects_path: Path | None,
+    ) -> Intention:
+        an_import, view = choice.an_import, self.ledger.view
+        skips = view.skip_counts(an_import.id)
+        first = settings.sending.first_rows
+        return Intention(
+            import_id=an_import.id,
+            list_name=an_import.list_name,
+            ledger=self.ledger.path,
+            round_name=an_import.round,
+            campaign=facts,
+            origin=self.api.origin,
+            balance=balance,
+            payload_columns=choice.plan.payload,
+            phone_column=choice.plan.phone_column,
+            requests=-(-balance.pending // an_import.batch_size_rows),
+            repeated_rows=skips.get("repeated", 0),
+            already_rows=skips.get("already", 0),
+            changed_rows=skips.get("changed", 0),
+            earlier_ms=view.earlier_days(an_import.id),
+            reject_counts=tuple(view.reject_counts(an_import.id)),
+            rejects_path=rejects_path,
+            to_send_rows=balance.pending if first is None else min(first, balance.pending),
+            is_resumed=choice.how != "begun",
+        )
+
+    def _report(
+        self,
+        choice: Choice,
+        result: SendResult,
+        settings: RunSettings,
+        started_ms: int,
+        rejects_path: Path | None,
+    ) -> RunReport:
+        an_import, view = choice.an_import, self.ledger.view
+        balance = view.balance(an_import.id)
+        if an_import.is_complete and not balance.is_even:
+            raise LedgerProblem(
+                f"The rows of import {an_import.id} do not add up: {balance}.",
+                hint="Please report this; keep the ledger.",
+            )
+        code = exit_code(balance, result.ending, settings.checks.allowance, self.signals.exit_code)
+        return RunReport(
+            exit_code=4 if result.ending == "declined" else code,
+            ending=result.ending,
+            import_id=an_import.id,
+            list_name=an_import.list_name,
+            round_name=an_import.round,
+            balance=balance,
+            rejects_path=rejects_path,
+            reject_counts=tuple(view.reject_counts(an_import.id)),
+            refusals=tuple(
+                (file, row_no, str(said.get("type", ""))) for file, row_no, said in view.refusals(an_import.id)
+            ),
+            detail=result.detail,
+            other_pending=(),
+            elapsed_s=(self.now().boot_ms - started_ms) / 1000,
+            is_resumed=choice.how != "begun",
+            facts=dict(an_import.facts.get("numbers", {})),
+        )
+
+
+@contextlib.contextmanager
+def naming(an_import: Import) -> Iterator[None]:
+    """Tells whatever stops the run which import was at work, so that its balance can be shown."""
+    try:
+        yield
+    except ImporterError as problem:
+        problem.import_id = an_import.id
+        raise
+
+
+def judge_window(sending: SendSettings) -> None:
+    """Refuses a key window that no request could end within. **Errors**: UsageProblem."""
+    if not sending.window.is_open(0):
+        raise UsageProblem(
+            "No request could end within the key window: --key-window less --key-margin must exceed --timeout."
+        )
+
+
+def default_rejects_path(source: str, ledger: Path) -> Path:
+    """`LIST.rejects.csv` beside the list; beside the ledger for standard input and patterns."""
+    path = Path(source)
+    if source == "-" or not path.is_file():
+        return ledger.with_name("list.rejects.csv")
+    return path.with_name(f"{path.stem}.rejects.csv")

@@ -1,0 +1,110 @@
+"""Which import a run continues, opens anew, or begins.
+
+Floor: run. An import is a list in a campaign and round. The same list under the same plan, unfinished, goes on under
+its own round; an edited one is opened anew, so that rows deleted since are not called; everything else begins afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from importer.intake import Plan
+from importer.ledger import IntakeBook
+from importer.ledger.records import Campaign, Import
+from importer.sources import FileInfo, RowList, content_sha256, is_unedited
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """The import to work on and the plan it goes under. `how` is `continued`, `reopened` or `begun`."""
+
+    an_import: Import
+    plan: Plan
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What the run asks for, where it bears on the choice."""
+
+    list_name: str
+    round_name: str
+    plan: Plan
+    is_once_per_said: bool
+    settings: dict[str, Any]
+    batch_size_rows: int
+
+
+def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wanted: Wanted, *, now_ms: int) -> Choice:
+    """Finds the unfinished import this list belongs to, or begins one."""
+    files = [facts_of(info) for info in row_list.files]
+    for candidate in book.unfinished_imports(campaign.id, wanted.list_name):
+        plan = _plan_under(candidate, wanted)
+        if plan.as_mapping() == candidate.mapping and _is_same_list(book, candidate, row_list.files):
+            book.refresh_files(candidate.id, files)
+            return Choice(an_import=candidate, plan=plan, how="continued")
+        if candidate.round == wanted.round_name:
+            reopened = book.begin_revision(
+                candidate, mapping=wanted.plan.as_mapping(), settings=wanted.settings, files=files
+            )
+            return Choice(an_import=reopened, plan=wanted.plan, how="reopened")
+    begun = book.begin_import(
+        campaign_id=campaign.id,
+        round_name=wanted.round_name,
+        list_name=wanted.list_name,
+        mapping=wanted.plan.as_mapping(),
+        settings=wanted.settings,
+        batch_size_rows=wanted.batch_size_rows,
+        files=files,
+        now_ms=now_ms,
+    )
+    return Choice(an_import=begun, plan=wanted.plan, how="begun")
+
+
+def _plan_under(candidate: Import, wanted: Wanted) -> Plan:
+    """The wanted plan; where nobody said what the same call is, the import's own answer stands."""
+    if wanted.is_once_per_said:
+        return wanted.plan
+    return replace(wanted.plan, once_per=str(candidate.mapping.get("once_per", wanted.plan.once_per)))
+
+
+def facts_of(info: FileInfo) -> dict[str, Any]:
+    """What the ledger keeps of a file."""
+    facts = asdict(info)
+    return {**facts, "path": str(info.path), "columns": list(info.columns)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stamp:
+    """The stamp of a file as the ledger remembers it."""
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
+def _is_same_list(book: IntakeBook, candidate: Import, infos: Sequence[FileInfo]) -> bool:
+    known = book.files(candidate.id)
+    return len(known) == len(infos) and all(map(_is_same_file, known, infos))
+
+
+def _is_same_file(known: dict[str, Any], info: FileInfo) -> bool:
+    """Unedited by its stamp; else, once its content is known, by its content. Read the same way, either way."""
+    reading = ("name", "format", "compression", "encoding", "delimiter", "quote", "has_header", "sheet")
+    if any(known[field] != getattr(info, field) for field in reading) or known["columns"] != list(info.columns):
+        return False
+    stamp = _Stamp(**{field: known[field] for field in ("size_bytes", "mtime_ns", "ctime_ns", "inode")})
+    if not info.is_spooled and is_unedited(stamp, info.path):
+        return True
+    return known["sha256"] is not None and known["sha256"] == content_sha256(info.path)
+
+
+def list_name_of(sources: Sequence[str], said: str | None) -> str:
+    """What an import is called: as said, else the list's own path (several: joined)."""
+    if said:
+        return said
+    return ", ".join("-" if source == "-" else str(Path(source).absolute()) for source in sources)

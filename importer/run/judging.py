@@ -1,0 +1,101 @@
+"""The safety checks between intake and the first send. Floor: run. Whatever says no here, nothing was sent."""
+
+from __future__ import annotations
+
+import json
+
+from importer.errors import ListProblem
+from importer.ledger import Ledger
+from importer.ledger.records import Import
+from importer.model import Balance
+from importer.run.settings import CameBack, CampaignFacts, Checks, Desk
+
+
+def judge_balance(balance: Balance, checks: Checks) -> None:
+    """Holds a list that was taken in against what the person expected of it.
+
+    **Errors**: ListProblem (exit 4) naming the check and the option that changes it.
+    """
+    share = balance.rejected / balance.read if balance.read else 0.0
+    if share > checks.stop_at_rejects_share:
+        raise ListProblem(
+            f"{balance.rejected:,} of {balance.read:,} rows ({share:.0%}) cannot be used, more than "
+            f"{checks.stop_at_rejects_share:.0%}. Nothing was sent.",
+            hint="See the rejects file for why. If the list is as it should be, say --stop-at-rejects 100%.",
+        )
+    if checks.expect_rows is not None:
+        _judge_size(balance.read, *checks.expect_rows)
+    if checks.max_calls is not None and balance.pending > checks.max_calls:
+        raise ListProblem(
+            f"{balance.pending:,} rows would be called, more than --max-calls {checks.max_calls:,}. Nothing was sent.",
+            hint="Check that it is the right list; raise --max-calls, or try some with --first N.",
+        )
+
+
+def _judge_size(read_rows: int, least: int, most: int | None) -> None:
+    if read_rows < least or (most is not None and read_rows > most):
+        bounds = f"{least:,}..{'' if most is None else format(most, ',')}"
+        raise ListProblem(
+            f"The list has {read_rows:,} rows, outside --expect-rows {bounds}. Nothing was sent.",
+            hint="Check that it is the right list, and whole.",
+        )
+
+
+SAY_WHICH = """Say which call is the same call, by one of these:
+  --once-per phone              leave numbers alone that were called already
+  --round NAME                  a new occasion: everybody may be called again, once (for example today's date)
+  --once-per row                call again when anything in the row changed"""
+
+
+def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None:
+    """Asks what to do about known numbers with other content, when neither option said it.
+
+    Gives `row` or `phone` as the person chose, or None when there is nothing to ask.
+    **Errors**: ListProblem (exit 4) with the changed columns and the three ways to say it, when nobody answers.
+    """
+    rows = int(an_import.facts.get("numbers", {}).get("came_back", 0))
+    if not rows or an_import.facts.get("said_once_per"):
+        return None
+    fields = _changed_fields(ledger, an_import)
+    said = desk.which_call(CameBack(rows=rows, changed_fields=fields))
+    if said is None:
+        raise ListProblem(
+            f"{rows:,} rows are for numbers this campaign already has, with other content "
+            f"(changed: {', '.join(fields) or 'other columns'}). Nothing was sent.",
+            hint=SAY_WHICH,
+        )
+    return said
+
+
+def _changed_fields(ledger: Ledger, an_import: Import) -> tuple[str, ...]:
+    """The names of what differs, over the sample that intake kept."""
+    changed: dict[str, None] = {}
+    for row_id, item in an_import.facts.get("came_back", []):
+        before = ledger.view.item_of(row_id)
+        if before is not None:
+            changed.update(dict.fromkeys(_differences(json.loads(before), json.loads(item))))
+    return tuple(changed)
+
+
+def _differences(before: dict[str, object], after: dict[str, object]) -> list[str]:
+    def flat(item: dict[str, object]) -> dict[str, object]:
+        payload = item.get("payload")
+        rest = {name: value for name, value in item.items() if name != "payload"}
+        return {**rest, **(payload if isinstance(payload, dict) else {})}
+
+    left, right = flat(before), flat(after)
+    return sorted(name for name in left.keys() | right.keys() if left.get(name) != right.get(name))
+
+
+def judge_new_ledger(ledger: Ledger, campaign: CampaignFacts, desk: Desk, *, is_fine: bool) -> None:
+    """Stops a ledger that has never met a campaign which already has jobs: it may be the wrong one, or a lost one.
+
+    **Errors**: ListProblem (exit 4) when nobody says that it is right.
+    """
+    if is_fine or not campaign.total_numbers or desk.is_right_ledger(campaign, ledger.path):
+        return
+    raise ListProblem(
+        f"This campaign already has {campaign.total_numbers:,} numbers, but the ledger {ledger.path} does not know it. "
+        "Nothing was sent.",
+        hint="Use the ledger of the earlier imports (--ledger). If there was none, say --new-ledger.",
+    )

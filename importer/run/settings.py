@@ -1,0 +1,136 @@
+"""What a run is asked for, once options, variables and configuration have been put together.
+
+Floor: run. Frozen records; the command line and the Python API both fill them in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from importer.client import Secret
+from importer.model import Balance
+from importer.phones import PhoneRules
+from importer.sender import SendSettings
+from importer.sources import ReadOptions
+from importer.summary import Allowance
+
+DEFAULT_BATCH_ROWS = 250
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The campaign to send to. `name` is how the configuration calls it, for people only."""
+
+    origin: str
+    token: Secret[str]
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checks:
+    """What must hold before anything is sent, and what rejects are forgiven afterwards.
+
+    **Units**: `stop_at_rejects_share` of the rows read; `expect_rows` inclusive bounds; `max_calls` rows to send.
+    """
+
+    stop_at_rejects_share: float = 0.2
+    expect_rows: tuple[int, int | None] | None = None
+    max_calls: int | None = None
+    allowance: Allowance = field(default_factory=Allowance)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSettings:
+    """One run. `once_per` and `round_name` are None when nobody said them."""
+
+    sources: Sequence[str]
+    target: Target
+    ledger: Path
+    list_name: str | None = None
+    round_name: str | None = None
+    once_per: str | None = None
+    phone_column: str | None = None
+    rules: PhoneRules = field(default_factory=PhoneRules)
+    reading: ReadOptions = field(default_factory=ReadOptions)
+    batch_size_rows: int = DEFAULT_BATCH_ROWS
+    sending: SendSettings = field(default_factory=SendSettings)
+    checks: Checks = field(default_factory=Checks)
+    rejects_path: Path | None = None
+    is_new_ledger_fine: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CampaignFacts:
+    """What the platform says of the campaign; all None when it could not be asked."""
+
+    name: str | None = None
+    status: str | None = None
+    total_numbers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Intention:
+    """What a run is about to do, for a person to look at once."""
+
+    import_id: int
+    list_name: str
+    ledger: Path
+    round_name: str
+    campaign: CampaignFacts
+    origin: str
+    balance: Balance
+    payload_columns: tuple[str, ...]
+    phone_column: str
+    requests: int
+    repeated_rows: int
+    already_rows: int
+    changed_rows: int
+    earlier_ms: tuple[int | None, int | None]
+    reject_counts: tuple[tuple[str, int], ...]
+    rejects_path: Path | None
+    to_send_rows: int
+    is_resumed: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CameBack:
+    """Numbers already in this campaign and round whose rows came back with other content."""
+
+    rows: int
+    changed_fields: tuple[str, ...]
+
+
+class Desk(Protocol):
+    """The person at the terminal, or nobody: every question a run may have."""
+
+    def may_send(self, intention: Intention) -> bool:
+        """Shows what is about to happen; False means the person said no."""
+
+    def which_call(self, came_back: CameBack) -> str | None:
+        """`phone` to leave known numbers alone, `row` to call them again, None when nobody can or will say."""
+
+    def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:
+        """True when a person says that this ledger may meet a campaign which already has jobs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunReport:
+    """How a run ended: the exit code, the balance, and what a person should know."""
+
+    exit_code: int
+    ending: str
+    import_id: int
+    list_name: str
+    round_name: str
+    balance: Balance
+    rejects_path: Path | None
+    reject_counts: tuple[tuple[str, int], ...]
+    refusals: tuple[tuple[str, int, str], ...]
+    detail: str
+    other_pending: tuple[tuple[int, str, int], ...]
+    elapsed_s: float
+    is_resumed: bool
+    facts: dict[str, object]

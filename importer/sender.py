@@ -1,0 +1,437 @@
+"""The sender: frozen batches go out, what came of them is written down, until nothing is left to send.
+
+Floor: sender, above ledger and client. One thread, the caller's, owns the ledger; workers only carry bytes to the
+network and bring the exchange back. Each turn of the loop writes the ended sends and arms the next ones in one commit,
+then hands the armed ones to the workers. A newcomer may look for a resume path: there is none; what an earlier run
+left open is put back, and the loop runs as always (law 9).
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from importer.body import item_texts, items_of, phones_of
+from importer.ledger import Ledger
+from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
+from importer.machine import Moment
+from importer.model import Answer, Balance, Exchange, Observer, SendingProgress
+from importer.protocol import (
+    Accepted,
+    Arming,
+    Batch,
+    Doubtful,
+    NotExecuted,
+    Outcome,
+    Refused,
+    ServerClock,
+    State,
+    Step,
+    Stopped,
+    Unknown,
+    Window,
+    age_ms,
+    arm,
+    calibrated,
+    classify,
+    expire,
+    settle,
+)
+
+PREFETCH_BATCHES = 64
+LONGEST_NAP_S = 0.5
+
+
+class Carrier(Protocol):
+    """What carries a batch to the platform; `CallsApi` does."""
+
+    def send_batch(self, body: bytes, key: str, *, last_look: Callable[[], bool] | None = None) -> Exchange:
+        """Sends these bytes under this key, once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendSettings:
+    """How a run sends. **Units**: rows, rows per second, seconds. None means no bound."""
+
+    in_flight: int = 8
+    rate_rows_s: float | None = None
+    patience_s: float = 60.0
+    first_rows: int | None = None
+    window: Window = field(default_factory=Window)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SendResult:
+    """Why sending ended.
+
+    `ending` is `done` (nothing left that may be sent now), `first` (as many rows as asked for), `stopped` (a signal),
+    `away` (no useful answer for the patience) or `denied` (the platform refuses everything; `detail` says why).
+    """
+
+    ending: str
+    balance: Balance
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Returned:
+    """A worker's result, or the failure of a worker, which is a bug and is raised again where it is seen."""
+
+    sendable: Sendable
+    exchange: Exchange | None
+    failure: BaseException | None = None
+
+
+class Sender:
+    """Sends one import. Made for one run; `run` does everything.
+
+    `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        import_id: int,
+        key_seed: str,
+        carrier: Carrier,
+        settings: SendSettings,
+        observer: Observer,
+        now: Callable[[], Moment],
+        is_stopping: Callable[[], bool],
+        server_clock: ServerClock | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._ledger = ledger
+        self._import_id = import_id
+        self._key_seed = key_seed
+        self._carrier = carrier
+        self._settings = settings
+        self._observer = observer
+        self._now = now
+        self._is_stopping = is_stopping
+        self._clock = server_clock
+        self._jitter = jitter
+        self._returned: SimpleQueue[_Returned | None] = SimpleQueue()
+        self._in_flight: dict[int, Sendable] = {}
+        self._waiting: list[tuple[float, int]] = []
+        self._ready: deque[Sendable] = deque()
+        self._last_frozen_id = 0
+        self._claimed_ids: set[int] = set()
+        self._left_rows = settings.first_rows
+        self._pace = _Pace(settings.rate_rows_s)
+        self._is_proven = False  # the first request goes alone; so does the first after trouble
+        self._quiet_since_s: float | None = None
+        self._paused_until_s = 0.0
+        self._denied = ""
+        self._retries = 0
+        self._balance = Balance()
+
+    def wake(self) -> None:
+        """Ends the loop's nap; safe in a signal handler."""
+        self._returned.put(None)
+
+    def run(self) -> SendResult:
+        """Sends until done, stopped, denied, or out of patience. In-flight requests are always awaited.
+
+        **Errors**: LedgerProblem when the ledger fails: nothing more is sent, and what was in flight counts as unknown.
+        **Crash**: whatever was armed counts as sent; the next run puts it back.
+        """
+        sends = self._ledger.sends
+        sends.recover(self._import_id, now_ms=self._now().unix_ms)
+        self._waiting = [(0.0, batch_id) for batch_id, _ in sends.waiting(self._import_id)]
+        heapq.heapify(self._waiting)
+        self._balance = self._ledger.view.balance(self._import_id)
+        with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="send") as workers:
+            ending = self._loop(workers)
+        sends.finish(self._import_id, now_ms=self._now().unix_ms)
+        return SendResult(ending=ending, balance=self._balance, detail=self._denied)
+
+    def _loop(self, workers: ThreadPoolExecutor) -> str:
+        ending = ""
+        returned: list[_Returned] = []
+        while True:
+            ending = ending or self._why_end()
+            self._turn(returned, workers, may_arm=not ending)
+            if not self._in_flight:
+                if ending:
+                    return ending
+                if not self._waiting and not self._ready:
+                    return "first" if self._left_rows == 0 and self._balance.pending else "done"
+            returned = self._collect()
+
+    def _why_end(self) -> str:
+        if self._denied:
+            return "denied"
+        if self._is_stopping():
+            return "stopped"
+        quiet_s = 0.0 if self._quiet_since_s is None else self._time_s() - self._quiet_since_s
+        return "away" if quiet_s > self._settings.patience_s else ""
+
+    def _time_s(self) -> float:
+        return self._now().boot_ms / 1000
+
+    # --- one turn -----------------------------------------------------------------------------------------------------
+
+    def _turn(self, returned: Sequence[_Returned], workers: ThreadPoolExecutor, *, may_arm: bool) -> None:
+        """Writes what came back, arms what may go next, in one commit; then hands the armed ones out."""
+        settled = [self._settled(each) for each in returned]
+        moment = self._now()
+        claimed = self._claim() if may_arm else []
+        arming = self._arming(moment)
+        armed = [(sendable, arm(sendable.batch, arming).batch) for sendable in claimed]
+        if settled or armed:
+            high_ms = self._clock.bounds_ms(moment.boot_ms)[1] if self._clock else 0
+            self._ledger.sends.advance(
+                settled=settled, armed=armed, server_high_ms=high_ms, arming=arming, now_ms=moment.unix_ms
+            )
+        for each in settled:
+            self._count(each)
+        for sendable, batch in armed:
+            self._dispatch(replace(sendable, batch=batch), workers)
+        if settled:
+            self._report()
+
+    def _collect(self) -> list[_Returned]:
+        """Waits for something to happen, then takes all that has."""
+        found: list[_Returned] = []
+        wait_s: float | None = self._nap_s()
+        while True:
+            try:
+                each = self._returned.get(timeout=wait_s) if wait_s else self._returned.get_nowait()
+            except Empty:
+                return found
+            if each is not None:
+                if each.failure is not None:
+                    raise each.failure
+                found.append(each)
+            wait_s = None
+
+    def _nap_s(self) -> float:
+        """Until the next batch is due, the pace allows one, or half a second has passed."""
+        now_s = self._time_s()
+        due_s = [self._pace.next_s, self._paused_until_s] if self._has_slot() else []
+        if self._waiting and self._has_slot():
+            due_s.append(self._waiting[0][0])
+        later = [each - now_s for each in due_s if each > now_s]
+        return min([LONGEST_NAP_S, *later])
+
+    def _arming(self, moment: Moment) -> Arming:
+        low_ms = self._clock.bounds_ms(moment.boot_ms)[0] if self._clock else None
+        return Arming(server_low_ms=low_ms, boot_ms=moment.boot_ms, boot_id=moment.boot_id)
+
+    # --- claiming -----------------------------------------------------------------------------------------------------
+
+    def _has_slot(self) -> bool:
+        return len(self._in_flight) < (self._settings.in_flight if self._is_proven else 1)
+
+    def _claim(self) -> list[Sendable]:
+        """The batches to arm now. None while the pace or the platform asks to wait: arming starts the key's clock."""
+        claimed: list[Sendable] = []
+        self._claimed_ids = set()
+        slots = (self._settings.in_flight if self._is_proven else 1) - len(self._in_flight)
+        while len(claimed) < slots:
+            now_s = self._time_s()
+            if now_s < max(self._pace.next_s, self._paused_until_s):
+                break
+            sendable = self._next(now_s)
+            if sendable is None:
+                break
+            self._pace.took(sendable.batch.size_rows, now_s)
+            claimed.append(sendable)
+            self._claimed_ids.add(sendable.id)
+        return claimed
+
+    def _next(self, now_s: float) -> Sendable | None:
+        """A waiting batch that is due, else the next frozen one."""
+        while self._waiting and self._waiting[0][0] <= now_s:
+            sendable = self._ledger.sends.load(heapq.heappop(self._waiting)[1])
+            if self._is_in_window(sendable.batch):
+                return sendable
+            self._expire(sendable)
+        return self._next_frozen()
+
+    def _next_frozen(self) -> Sendable | None:
+        if self._left_rows == 0:
+            self._ready.clear()
+            return None
+        if not self._ready:
+            fetched = self._ledger.sends.frozen(self._import_id, self._last_frozen_id, PREFETCH_BATCHES)
+            self._ready.extend(each for each in fetched if each.id not in self._claimed_ids)
+            if self._ready:
+                self._last_frozen_id = self._ready[-1].id
+        if not self._ready:
+            return None
+        sendable = self._ready.popleft()
+        if self._left_rows is None:
+            return sendable
+        if sendable.batch.size_rows > self._left_rows:
+            return self._first_part(sendable, self._left_rows)
+        self._left_rows -= sendable.batch.size_rows
+        return sendable
+
+    def _first_part(self, sendable: Sendable, rows: int) -> Sendable:
+        """Cuts the first `rows` rows off a batch that was never armed, for --first."""
+        everything = range(sendable.batch.size_rows)
+        parts = self._parts(sendable, (tuple(everything[:rows]), tuple(everything[rows:])))
+        self._ledger.sends.cut(sendable, parts, "cut for --first", now_ms=self._now().unix_ms)
+        self._left_rows = 0
+        self._refetch()
+        part_id = self._ledger.sends.first_part_id(sendable.id)
+        return self._ledger.sends.load(part_id)
+
+    def _is_in_window(self, batch: Batch) -> bool:
+        """True while the batch's key is surely remembered (law 6)."""
+        if batch.first_armed is None:
+            return True
+        moment = self._now()
+        age = age_ms(batch.first_armed, self._clock, moment.boot_ms, moment.boot_id)
+        return age is not None and self._settings.window.is_open(age)
+
+    def _expire(self, sendable: Sendable) -> None:
+        step = expire(sendable.batch)
+        self._ledger.sends.change(sendable, step.batch, step.reason, now_ms=self._now().unix_ms)
+        rows = sendable.batch.size_rows
+        if step.batch.state is State.IN_DOUBT:
+            self._balance = replace(
+                self._balance, pending=self._balance.pending - rows, in_doubt=self._balance.in_doubt + rows
+            )
+        else:
+            self._refetch()
+
+    def _refetch(self) -> None:
+        """Forgets the prefetched batches: the frozen ones changed. They are asked for again in order."""
+        self._ready.clear()
+        self._last_frozen_id = 0
+
+    def _dispatch(self, sendable: Sendable, workers: ThreadPoolExecutor) -> None:
+        self._in_flight[sendable.id] = sendable
+        if self._quiet_since_s is None:
+            self._quiet_since_s = self._time_s()
+        if sendable.batch.sends > 1:
+            self._retries += 1
+        workers.submit(self._carry, sendable, self._clock)
+
+    def _carry(self, sendable: Sendable, clock: ServerClock | None) -> None:
+        """In a worker: the exchange, with one last look at the key's age directly before the first byte."""
+        first, window = sendable.batch.first_armed, self._settings.window
+
+        def last_look() -> bool:
+            moment = self._now()
+            age = None if first is None else age_ms(first, clock, moment.boot_ms, moment.boot_id)
+            return age is not None and window.is_open(age)
+
+        try:
+            exchange = self._carrier.send_batch(sendable.body_bytes, sendable.request_key, last_look=last_look)
+            self._returned.put(_Returned(sendable=sendable, exchange=exchange))
+        except BaseException as failure:  # noqa: BLE001 - carried to the loop and raised there
+            self._returned.put(_Returned(sendable=sendable, exchange=None, failure=failure))
+
+    # --- settling -----------------------------------------------------------------------------------------------------
+
+    def _settled(self, returned: _Returned) -> Settlement:
+        sendable, exchange = returned.sendable, returned.exchange
+        assert exchange is not None  # noqa: S101 - a failure was raised when it was collected
+        del self._in_flight[sendable.id]
+        outcome = classify(exchange, sendable.batch.size_rows)
+        phones = tuple(phones_of(items_of(sendable.body_bytes))) if isinstance(outcome, Refused) else ()
+        step = settle(sendable.batch, outcome, phones=phones, jitter=self._jitter())
+        self._learn(exchange, outcome, step)
+        date = exchange.server_date if isinstance(exchange, Answer) else None
+        return Settlement(
+            sendable=sendable,
+            after=step.batch,
+            reason=step.reason,
+            outcome=_name(outcome),
+            status=exchange.status if isinstance(exchange, Answer) else None,
+            server_date_ms=None if date is None else int(date.timestamp() * 1000),
+            elapsed_ms=int(exchange.elapsed_s * 1000),
+            receipt=_receipt(outcome) if step.batch.state in (State.ACCEPTED, State.REFUSED) else None,
+            parts=self._parts(sendable, step.parts),
+        )
+
+    def _learn(self, exchange: Exchange, outcome: Outcome, step: Step) -> None:
+        """What an outcome says about the platform as a whole."""
+        now_s = self._time_s()
+        if isinstance(exchange, Answer) and exchange.server_date is not None:
+            self._calibrate(exchange)
+        if isinstance(outcome, (Accepted, Refused, Doubtful)):
+            self._is_proven = True
+            self._quiet_since_s = now_s if self._in_flight else None
+            return
+        self._is_proven = False
+        if isinstance(outcome, Stopped):
+            self._denied = outcome.message or outcome.kind
+        if isinstance(outcome, (NotExecuted, Unknown)) and outcome.retry_after_s is not None:
+            self._paused_until_s = max(self._paused_until_s, now_s + step.batch.wait_s)
+
+    def _calibrate(self, answer: Answer) -> None:
+        if answer.server_date is None:
+            return
+        moment = self._now()
+        self._clock = calibrated(
+            int(answer.server_date.timestamp() * 1000), int(answer.elapsed_s * 1000), moment.boot_ms, moment.boot_id
+        )
+
+    def _parts(self, sendable: Sendable, parts: Sequence[Sequence[int]]) -> tuple[NewPart, ...]:
+        if not parts:
+            return ()
+        keys, items = self._ledger.sends.row_keys(sendable.id), item_texts(sendable.body_bytes)
+        return tuple(
+            NewPart(
+                batch=NewBatch.made_of(self._key_seed, [keys[i] for i in part], [items[i] for i in part]),
+                positions=tuple(part),
+            )
+            for part in parts
+        )
+
+    def _count(self, each: Settlement) -> None:
+        """Keeps the running balance and puts waiting batches back in line."""
+        rows, state = each.after.size_rows, each.after.state
+        if state is State.WAITING:
+            heapq.heappush(self._waiting, (self._time_s() + each.after.wait_s, each.sendable.id))
+        elif state is State.SPLIT:
+            self._refetch()
+        else:
+            changed = {str(state): getattr(self._balance, str(state)) + rows}
+            self._balance = replace(self._balance, pending=self._balance.pending - rows, **changed)
+
+    def _report(self) -> None:
+        self._observer(SendingProgress(balance=self._balance, in_flight=len(self._in_flight), retries=self._retries))
+
+
+class _Pace:
+    """At most so many rows a second, without bursts: the next send waits until the last one is paid for."""
+
+    def __init__(self, rate_rows_s: float | None) -> None:
+        self._rate_rows_s = rate_rows_s
+        self.next_s = 0.0
+
+    def took(self, rows: int, now_s: float) -> None:
+        """Notes a send of `rows` rows."""
+        if self._rate_rows_s:
+            self.next_s = max(self.next_s, now_s) + rows / self._rate_rows_s
+
+
+def _name(outcome: Outcome) -> str:
+    """An outcome as the ledger notes it, such as `unknown: timeout`."""
+    names: dict[type, str] = {
+        Accepted: "accepted", Refused: "refused", NotExecuted: "not executed",
+        Stopped: "stopped", Doubtful: "doubtful", Unknown: "unknown",
+    }  # fmt: skip
+    kind = "" if isinstance(outcome, Accepted) else f": {outcome.kind}"
+    return names[type(outcome)] + kind
+
+
+def _receipt(outcome: Outcome) -> dict[str, object]:
+    if isinstance(outcome, Accepted):
+        return {"ids": list(outcome.ids)}
+    if isinstance(outcome, Refused):
+        return {"type": outcome.kind, "message": outcome.message}
+    return {}

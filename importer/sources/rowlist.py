@@ -1,0 +1,202 @@
+"""Opening a list and walking it: what each file is, the columns they share, and chunks of even size.
+
+Floor "sources". The list is walked the same way whether from its start or from a position in the middle: a resumed
+reading still reads everything before the position, so that counts and hashes always tell of whole files.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Protocol, Self
+
+import polars as pl
+
+from importer.errors import ListProblem, UsageProblem
+from importer.sources.dialect import check_characters
+from importer.sources.formats import open_reader
+from importer.sources.guard import is_own
+from importer.sources.opening import LocalFile, find_files, remove_spools, spool_file
+from importer.sources.records import Chunk, FileCount, FileInfo, Piece, Position, ReadOptions, Shape, Tally
+
+PAST_THE_END = sys.maxsize
+
+
+class Reader(Protocol):
+    """What every format gives."""
+
+    def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
+        """The rows from `first_row_no` on; the whole file is counted into `tally`."""
+        ...
+
+
+class RowList:
+    """An opened list. **Law**: rows and row numbers are the same whatever `chunk_rows` is and wherever one starts."""
+
+    def __init__(
+        self, *, files: Sequence[LocalFile], infos: Sequence[FileInfo], readers: Sequence[Reader], chunk_rows: int
+    ) -> None:
+        self.files = tuple(infos)
+        self.columns = tuple(dict.fromkeys(column for info in infos for column in info.columns))
+        self._local = files
+        self._readers = readers
+        self._chunk_rows = chunk_rows
+        self._counts: tuple[FileCount, ...] | None = None
+
+    @property
+    def counts(self) -> tuple[FileCount, ...]:
+        """What each file held. **Errors**: RuntimeError (a bug) before `chunks` was walked to its end."""
+        if self._counts is None:
+            raise RuntimeError("counts are known once chunks() has been read to its end")
+        return self._counts
+
+    def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
+        """The rows from `start` on, in order, in chunks of at most `chunk_rows` rows of one file.
+
+        **Errors**: ListProblem as soon as the list proves unreadable; what was already given must then be dropped.
+        """
+        self._counts = None
+        counts: list[FileCount] = []
+        for file_no, reader in enumerate(self._readers):
+            tally = Tally()
+            pieces = reader.pieces(_first_row_no(start, file_no), tally)
+            for piece in even_pieces(pieces, self._chunk_rows):
+                yield Chunk(file_no=file_no, rows=self._aligned(piece.rows), row_nos=piece.row_nos, bad=piece.bad)
+            counts.append(self._agreed(file_no, tally))
+        self._counts = tuple(counts)
+
+    def _aligned(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The list's columns in the list's order; null where this file has no such column."""
+        present = set(rows.columns)
+        return rows.select(
+            pl.col(column) if column in present else pl.lit(None, dtype=pl.String).alias(column)
+            for column in self.columns
+        )
+
+    def _agreed(self, file_no: int, tally: Tally) -> FileCount:
+        if tally.read_rows != tally.witness_rows:
+            raise ListProblem(
+                f"{self.files[file_no].name}: {tally.read_rows} rows were read, but it holds {tally.witness_rows}",
+                hint="Nothing was sent from it. Save the list anew and try that.",
+            )
+        return FileCount(
+            file_no=file_no, read_rows=tally.read_rows, witness_rows=tally.witness_rows, sha256=tally.sha256
+        )
+
+    def close(self) -> None:
+        """Delete the temporary copies of standard input and pipes; the list cannot be read again."""
+        remove_spools(self._local)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_list(names: Sequence[str], options: ReadOptions | None = None, *, stdin: BinaryIO, spool_dir: Path) -> RowList:
+    """The list behind the names: files, patterns, partitioned Parquet directories, pipes, and "-" for `stdin`.
+
+    Opening reads the head of each file (all of a pipe) and settles format, encoding, delimiter, header and columns.
+    **Errors**: ListProblem with what, where and the next step; UsageProblem for impossible options.
+    """
+    options = options or ReadOptions()
+    check_options(options)
+
+    def spool(name: str, stream: BinaryIO) -> LocalFile:
+        return spool_file(name, stream, spool_dir=spool_dir, max_spool_bytes=options.max_spool_bytes)
+
+    files = find_files(names, stdin=stdin, spool=spool)
+    try:
+        opened = [open_reader(file, options) for file in files]
+        infos = [
+            _info(file_no, file, shape) for file_no, (file, (shape, _)) in enumerate(zip(files, opened, strict=True))
+        ]
+        readers = [reader for _, reader in opened]
+        return RowList(files=files, infos=infos, readers=readers, chunk_rows=options.chunk_rows)
+    except BaseException:
+        remove_spools(files)
+        raise
+
+
+def check_options(options: ReadOptions) -> None:
+    """Raise UsageProblem for options that no list can be read with."""
+    check_characters(options)
+    for what in ("chunk_rows", "max_cell_bytes", "max_columns", "max_ratio", "max_unpacked_bytes", "max_spool_bytes"):
+        if getattr(options, what) < 1:
+            raise UsageProblem(f"{what} must be at least 1")
+
+
+def _info(file_no: int, file: LocalFile, shape: Shape) -> FileInfo:
+    columns = tuple(column for column in shape.names if not is_own(column))
+    if not columns:
+        raise ListProblem(f"{file.name} has no columns of its own", hint="Name the list itself, not a report about it.")
+    return FileInfo(
+        file_no=file_no,
+        name=file.name,
+        path=Path(os.path.realpath(file.path)),
+        format=shape.format,
+        compression=shape.compression,
+        encoding=shape.encoding,
+        delimiter=shape.delimiter,
+        quote=shape.quote,
+        has_header=shape.has_header,
+        sheet=shape.sheet,
+        columns=columns,
+        size_bytes=file.stamp.size_bytes,
+        mtime_ns=file.stamp.mtime_ns,
+        ctime_ns=file.stamp.ctime_ns,
+        inode=file.stamp.inode,
+        is_spooled=file.is_spooled,
+    )
+
+
+def _first_row_no(start: Position | None, file_no: int) -> int:
+    if start is None or file_no > start.file_no:
+        return 0
+    return start.row_no if file_no == start.file_no else PAST_THE_END
+
+
+def even_pieces(pieces: Iterator[Piece], chunk_rows: int) -> Iterator[Piece]:
+    """The same rows, cut into pieces of `chunk_rows` records (good and bad together); the last may be shorter."""
+    pending: list[Piece] = []
+    for piece in pieces:
+        pending.append(piece)
+        if sum(map(_size_rows, pending)) < chunk_rows:
+            continue
+        whole = _merged(pending)
+        while _size_rows(whole) >= chunk_rows:
+            head, whole = _cut(whole, chunk_rows)
+            yield head
+        pending = [whole]
+    if any(map(_size_rows, pending)):
+        yield _merged(pending)
+
+
+def _size_rows(piece: Piece) -> int:
+    return piece.rows.height + piece.bad.height
+
+
+def _merged(pieces: Sequence[Piece]) -> Piece:
+    if len(pieces) == 1:
+        return pieces[0]
+    return Piece(
+        rows=pl.concat([piece.rows for piece in pieces]),
+        row_nos=pl.concat([piece.row_nos for piece in pieces]),
+        bad=pl.concat([piece.bad for piece in pieces]),
+    )
+
+
+def _cut(piece: Piece, size_rows: int) -> tuple[Piece, Piece]:
+    """The first `size_rows` records and the rest, by row number."""
+    row_nos = pl.concat([piece.row_nos, piece.bad["row_no"]]).sort() if piece.bad.height else piece.row_nos
+    last_row_no = row_nos[size_rows - 1]
+    good = int((piece.row_nos <= last_row_no).sum())
+    bad = size_rows - good
+    head = Piece(rows=piece.rows[:good], row_nos=piece.row_nos[:good], bad=piece.bad[:bad])
+    return head, Piece(rows=piece.rows[good:], row_nos=piece.row_nos[good:], bad=piece.bad[bad:])

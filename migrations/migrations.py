@@ -1,0 +1,231 @@
+"""The ledger's schema, step by step. A step that was released is never edited: a change is a new step.
+
+`importer` applies these itself when it opens a ledger; `sqlite-utils migrate ledger.db migrations/` does the same.
+Each step runs in one transaction together with the record that it ran. Times are Unix milliseconds (`…_ms`).
+JSON columns carry no json_valid() check, and importer itself does not use the views that unfold them: it opens the file
+with trusted_schema off, where SQLite lets no schema call a JSON function. The views are for people.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrate = Migrations("importer")
+
+APPLICATION_ID = 0x504C4931
+
+FIRST = """
+CREATE TABLE ledger_info (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    ledger_id TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    -- the latest the platform's clock was ever known to show: time never runs backwards for the ledger
+    server_high_ms INTEGER NOT NULL DEFAULT 0,
+    -- raised before every arming; a copy kept outside shows whether the ledger was restored from a copy
+    armings INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE campaigns (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    fingerprint BLOB NOT NULL UNIQUE,               -- knows the token again; the token itself is never stored
+    key_seed TEXT NOT NULL CHECK (length(key_seed) = 64),
+    first_met_ms INTEGER NOT NULL
+) STRICT;
+
+-- One import is one list in one campaign and round. source: open -> complete | aborted
+CREATE TABLE imports (
+    id INTEGER PRIMARY KEY,
+    campaign_id INTEGER NOT NULL REFERENCES campaigns(id),
+    round TEXT NOT NULL,                            -- '' is the campaign's own, for ever
+    list_name TEXT NOT NULL,
+    source_state TEXT NOT NULL CHECK (source_state IN ('open', 'complete', 'aborted')),
+    revision INTEGER NOT NULL DEFAULT 1,            -- how often the list was found edited, plus one
+    mapping TEXT NOT NULL,                          -- JSON: what decides which rows come out of the list
+    settings TEXT NOT NULL,                         -- JSON: how they are sent
+    batch_size_rows INTEGER NOT NULL CHECK (batch_size_rows > 0),
+    next_file_no INTEGER NOT NULL DEFAULT 0,        -- the checkpoint: the first row not yet taken in
+    next_row_no INTEGER NOT NULL DEFAULT 0,
+    read_rows INTEGER NOT NULL DEFAULT 0,
+    rejected_rows INTEGER NOT NULL DEFAULT 0,
+    duplicate_rows INTEGER NOT NULL DEFAULT 0,
+    suppressed_rows INTEGER NOT NULL DEFAULT 0,
+    withdrawn_rows INTEGER NOT NULL DEFAULT 0,
+    first_row_id INTEGER NOT NULL DEFAULT 0,
+    facts TEXT NOT NULL DEFAULT '{}',
+    started_ms INTEGER NOT NULL,
+    completed_ms INTEGER,                           -- the source was read to its end
+    finished_ms INTEGER                             -- no row is pending or in doubt
+) STRICT;
+CREATE UNIQUE INDEX one_unfinished_import ON imports(campaign_id, round, list_name) WHERE finished_ms IS NULL;
+
+CREATE TABLE files (
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    file_no INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    facts TEXT NOT NULL,  -- format, encoding, columns, size, times: shows whether it is unedited
+    read_rows INTEGER,
+    witness_rows INTEGER,                           -- counted independently of the reader
+    sha256 TEXT,
+    PRIMARY KEY (import_id, file_no)
+) STRICT, WITHOUT ROWID;
+
+-- frozen -> armed <-> waiting -> accepted | refused | split | in_doubt; in_doubt -> accepted | frozen (next epoch) | refused
+CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    state TEXT NOT NULL CHECK (state IN ('frozen', 'armed', 'waiting', 'accepted', 'refused', 'split', 'in_doubt')),
+    size_rows INTEGER NOT NULL CHECK (size_rows > 0),
+    first_row_id INTEGER NOT NULL,                  -- its rows lie in this span of ids, perhaps with others between
+    last_row_id INTEGER NOT NULL,
+    request_key TEXT NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0,
+    parent_id INTEGER REFERENCES batches(id),       -- the split batch it is a part of
+    epoch INTEGER NOT NULL DEFAULT 0,
+    is_ambiguous INTEGER NOT NULL DEFAULT 0 CHECK (is_ambiguous IN (0, 1)),
+    sends INTEGER NOT NULL DEFAULT 0,               -- in this epoch
+    first_low_ms INTEGER,                           -- first arming in this epoch: the earliest the server's clock can have shown
+    first_boot_ms INTEGER,
+    first_boot_id TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    changed_ms INTEGER NOT NULL,
+    CHECK (state <> 'armed' OR sends > 0),
+    CHECK (state <> 'frozen' OR (is_ambiguous = 0 AND sends = 0))
+) STRICT;
+-- A refused row may be tried again by a later import; then its key is met again. No two live batches share one.
+CREATE UNIQUE INDEX one_live_batch_per_key ON batches(request_key) WHERE state NOT IN ('refused', 'split');
+CREATE INDEX batches_by_state ON batches(import_id, state, id, size_rows);
+
+-- The exact bytes of a batch's request, compressed; the hash is of the bytes as sent.
+CREATE TABLE bodies (
+    batch_id INTEGER PRIMARY KEY REFERENCES batches(id),
+    sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    body BLOB NOT NULL
+) STRICT;
+
+-- One line for each request that was, or may have been, sent. Never deleted while its batch lives.
+CREATE TABLE sends (
+    id INTEGER PRIMARY KEY,
+    batch_id INTEGER NOT NULL REFERENCES batches(id),
+    epoch INTEGER NOT NULL,
+    armed_ms INTEGER NOT NULL,
+    server_low_ms INTEGER,
+    boot_ms INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    ended_ms INTEGER,
+    outcome TEXT,
+    status INTEGER,
+    server_date_ms INTEGER,
+    elapsed_ms INTEGER
+) STRICT;
+CREATE INDEX sends_by_batch ON sends(batch_id);
+
+-- What the API answered, committed together with the state it causes. Ids stand in the order of the batch's rows.
+CREATE TABLE receipts (
+    batch_id INTEGER PRIMARY KEY REFERENCES batches(id),
+    kind TEXT NOT NULL CHECK (kind IN ('accepted', 'refused')),
+    evidence TEXT NOT NULL CHECK (evidence IN ('answer', 'report', 'person')),
+    received_ms INTEGER NOT NULL,
+    content TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE rows (
+    id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    file_no INTEGER NOT NULL,
+    row_no INTEGER NOT NULL,                        -- as a spreadsheet numbers it
+    phone INTEGER NOT NULL,                         -- E.164 without its plus
+    row_key BLOB NOT NULL CHECK (length(row_key) = 16),
+    identity BLOB,                                  -- under --once-per COLUMN,…
+    batch_id INTEGER REFERENCES batches(id),        -- NULL: withdrawn, or thawed while an edited list is read
+    position INTEGER,
+    revision INTEGER NOT NULL
+) STRICT;
+CREATE INDEX rows_by_phone ON rows(phone);
+
+-- Good rows of a list still being read, too few to fill a batch. Empty once the source is complete.
+CREATE TABLE leftovers (
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    place INTEGER NOT NULL,
+    file_no INTEGER NOT NULL,
+    row_no INTEGER NOT NULL,
+    phone INTEGER NOT NULL,
+    row_key BLOB NOT NULL,
+    identity BLOB,
+    item TEXT NOT NULL,
+    PRIMARY KEY (import_id, place)
+) STRICT, WITHOUT ROWID;
+
+-- Which row holds a key: the one place that says "this row is already here".
+CREATE TABLE identities (
+    identity BLOB PRIMARY KEY CHECK (length(identity) = 16),
+    row_id INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE rejects (
+    id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    file_no INTEGER NOT NULL,
+    row_no INTEGER NOT NULL,
+    column_name TEXT,
+    reason TEXT NOT NULL,
+    explanation TEXT NOT NULL,
+    cells TEXT NOT NULL   -- the row as it was read
+) STRICT;
+CREATE INDEX rejects_by_import ON rejects(import_id, file_no, row_no);
+
+-- Rows that were good but not enqueued, in packs of [file_no, row_no, row_id]; row_id is the row repeated.
+CREATE TABLE skips (
+    id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    reason TEXT NOT NULL CHECK (reason IN ('repeated', 'already', 'changed', 'suppressed')),
+    size_rows INTEGER NOT NULL,
+    pack TEXT NOT NULL
+) STRICT;
+CREATE INDEX skips_by_import ON skips(import_id);
+
+CREATE VIEW row_states AS
+SELECT r.id AS row_id, r.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, lower(hex(r.row_key)) AS row_key,
+       CASE WHEN b.id IS NULL THEN 'withdrawn'
+            WHEN b.state IN ('accepted', 'refused', 'in_doubt') THEN b.state ELSE 'pending' END AS state,
+       r.batch_id, r.position, b.request_key, b.reason
+FROM rows r LEFT JOIN batches b ON b.id = r.batch_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+CREATE VIEW call_jobs AS
+SELECT r.id AS row_id, r.import_id, r.file_no, r.row_no, '+' || r.phone AS phone,
+       json_extract(c.content, '$.ids[' || r.position || ']') AS call_job_id,
+       c.evidence, datetime(c.received_ms / 1000, 'unixepoch') AS accepted_at, r.batch_id
+FROM rows r JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted';
+
+CREATE VIEW skipped_rows AS
+SELECT s.import_id, s.reason, json_extract(p.value, '$[0]') AS file_no, json_extract(p.value, '$[1]') AS row_no,
+       json_extract(p.value, '$[2]') AS row_id
+FROM skips s, json_each(s.pack) p;
+
+CREATE VIEW import_summary AS
+SELECT i.id AS import_id, c.name AS campaign, i.round, i.list_name, i.source_state, i.read_rows AS "read",
+       coalesce(sum(b.size_rows) FILTER (WHERE b.state = 'accepted'), 0) AS accepted,
+       i.rejected_rows AS rejected, i.duplicate_rows AS duplicate, i.suppressed_rows AS suppressed,
+       i.withdrawn_rows AS withdrawn,
+       coalesce(sum(b.size_rows) FILTER (WHERE b.state = 'refused'), 0) AS refused,
+       coalesce(sum(b.size_rows) FILTER (WHERE b.state = 'in_doubt'), 0) AS in_doubt,
+       coalesce(sum(b.size_rows) FILTER (WHERE b.state IN ('frozen', 'armed', 'waiting')), 0) AS pending,
+       datetime(i.started_ms / 1000, 'unixepoch') AS started_at,
+       datetime(i.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM imports i JOIN campaigns c ON c.id = i.campaign_id LEFT JOIN batches b ON b.import_id = i.id
+GROUP BY i.id
+"""
+
+
+@migrate()
+def m0001_first(db: Database) -> None:
+    _run(db, FIRST)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute("PRAGMA user_version = 1")
+
+
+def _run(db: Database, script: str) -> None:
+    """Statement by statement: `executescript` would commit the step's transaction before it begins."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
