@@ -62,14 +62,15 @@ CREATE TABLE files (
     import_id INTEGER NOT NULL REFERENCES imports(id),
     file_no INTEGER NOT NULL,
     name TEXT NOT NULL,
-    facts TEXT NOT NULL,  -- format, encoding, columns, size, times: shows whether it is unedited
+    facts TEXT NOT NULL,                            -- JSON: format, columns, size, times: shows whether it is unedited
     read_rows INTEGER,
     witness_rows INTEGER,                           -- counted independently of the reader
     sha256 TEXT,
     PRIMARY KEY (import_id, file_no)
 ) STRICT, WITHOUT ROWID;
 
--- frozen -> armed <-> waiting -> accepted | refused | split | in_doubt; in_doubt -> accepted | frozen (next epoch) | refused
+-- frozen -> armed <-> waiting -> accepted | refused | split | in_doubt
+-- in_doubt -> accepted | frozen in the next epoch | refused by a person
 CREATE TABLE batches (
     id INTEGER PRIMARY KEY,
     import_id INTEGER NOT NULL REFERENCES imports(id),
@@ -83,7 +84,7 @@ CREATE TABLE batches (
     epoch INTEGER NOT NULL DEFAULT 0,
     is_ambiguous INTEGER NOT NULL DEFAULT 0 CHECK (is_ambiguous IN (0, 1)),
     sends INTEGER NOT NULL DEFAULT 0,               -- in this epoch
-    first_low_ms INTEGER,                           -- first arming in this epoch: the earliest the server's clock can have shown
+    first_low_ms INTEGER,                           -- first arming of this epoch: the server's clock at least
     first_boot_ms INTEGER,
     first_boot_id TEXT,
     reason TEXT NOT NULL DEFAULT '',

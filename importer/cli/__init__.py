@@ -83,9 +83,9 @@ def cli() -> None:
     """
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits. On every path `--json` leaves exactly one JSON object on standard output."""
-    arguments = sys.argv[1:]
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = cli.main(arguments, prog_name="importer", standalone_mode=False)
     except click.exceptions.Exit as ended:

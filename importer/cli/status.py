@@ -76,7 +76,8 @@ def _show_list(lines: list[ImportLine], ledger: str) -> None:
         click.echo(
             safe(
                 f"{line.an_import.id:>6}  {day(line.an_import.started_ms):16}  {state_of(line):10}  "
-                f"{balance.read:>10,}  {balance.accepted:>10,}  {balance.pending + balance.in_doubt:>10,}  {line.an_import.list_name}"
+                f"{balance.read:>10,}  {balance.accepted:>10,}  {balance.pending + balance.in_doubt:>10,}  "
+                f"{line.an_import.list_name}"
             )
         )
 

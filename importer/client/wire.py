@@ -103,13 +103,42 @@ def _is_readable(sock: socket.socket) -> bool:
 
 
 class _Stream(httpcore.NetworkStream):
-    """One connection; `carries_request` is False while its bytes are still a proxy's (CONNECT), not the API's."""
+    """One connection; `carries_request` is False while its bytes are still a proxy's (CONNECT), not the API's.
+
+    httpcore's pool decides in one thread that a connection is idle and closes it a moment later, while another thread
+    may have begun to use it: rare, and each time a request whose fate is unknown. So a connection knows its user:
+    closing by others waits until it is left, and one that was closed sends its next user to another connection.
+    """
 
     def __init__(self, sock: socket.socket, current: _Current, *, carries_request: bool) -> None:
         self._sock = sock
         self._current = current
         self._carries_request = carries_request
         self._is_tls = isinstance(sock, ssl.SSLSocket)
+        self._lock = threading.Lock()
+        self._user: int | None = None
+        self._is_retired = False
+
+    def _enter(self) -> None:
+        """Takes the connection. **Errors**: httpcore.ConnectionNotAvailable, on which the pool gives another."""
+        with self._lock:
+            if self._is_retired:
+                raise httpcore.ConnectionNotAvailable
+            self._user = threading.get_ident()
+
+    def leave(self) -> None:
+        """Gives the connection back, to be called before httpcore learns that it is idle."""
+        with self._lock:
+            self._user = None
+            if self._is_retired:
+                self._sock.close()
+
+    def _is_over(self) -> bool:
+        """Whether the server hung up while nobody used the connection; then nobody will."""
+        with self._lock:
+            if self._user is None and _is_readable(self._sock):
+                self._is_retired = True
+            return self._is_retired
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """At most `max_bytes`, or b"" at the end. **Errors**: httpcore.ReadTimeout, httpcore.ReadError."""
@@ -130,8 +159,10 @@ class _Stream(httpcore.NetworkStream):
         if not buffer:
             return
         watch = self._current.watch
-        if self._carries_request and not watch.is_sent:
-            watch.look()
+        if not watch.is_sent:
+            self._enter()
+            if self._carries_request:
+                watch.look()
         rest = memoryview(buffer)
         while rest:
             rest = rest[self._send(rest[:LARGEST_WRITE_BYTES], watch, timeout) :]
@@ -152,8 +183,11 @@ class _Stream(httpcore.NetworkStream):
         return sent_bytes
 
     def close(self) -> None:
-        """Closes the socket; closing twice is fine."""
-        self._sock.close()
+        """Closes the socket, at once or when its user leaves it; closing twice is fine."""
+        with self._lock:
+            self._is_retired = True
+            if self._user in {None, threading.get_ident()}:
+                self._sock.close()
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -179,7 +213,7 @@ class _Stream(httpcore.NetworkStream):
     def get_extra_info(self, info: str) -> Any:
         """What httpcore's pool asks for: whether TLS is on, and whether an idle connection became readable."""
         if info == "is_readable":
-            return _is_readable(self._sock)
+            return self._is_over()
         return self._sock if info == "ssl_object" and self._is_tls else None
 
 
@@ -310,8 +344,9 @@ def _as_httpx() -> Iterator[None]:
 class _Body(httpx.SyncByteStream):
     """The answer's bytes as they come, under the same watch."""
 
-    def __init__(self, stream: Any, watch: Watch, current: _Current) -> None:
-        self._stream = stream
+    def __init__(self, answered: httpcore.Response, watch: Watch, current: _Current) -> None:
+        self._stream: Any = answered.stream
+        self._connection = answered.extensions["network_stream"]
         self._watch = watch
         self._current = current
 
@@ -322,6 +357,8 @@ class _Body(httpx.SyncByteStream):
 
     def close(self) -> None:
         """Gives the connection back, or closes it when the answer was not read to its end."""
+        if isinstance(self._connection, _Stream):
+            self._connection.leave()
         self._stream.close()
 
 
@@ -363,7 +400,7 @@ class WatchedTransport(httpx.BaseTransport):
         return httpx.Response(
             status_code=answered.status,
             headers=answered.headers,
-            stream=_Body(answered.stream, watch, self._current),
+            stream=_Body(answered, watch, self._current),
             extensions={WATCH: watch},
         )
 

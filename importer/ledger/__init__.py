@@ -7,18 +7,21 @@ readers open the file read-only. Only this package imports sqlite_utils.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
 from importer.errors import LedgerHeld
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.opening import open_reader, open_writer, translated
+from importer.ledger.records import Campaign, Held, Import
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
 from importer.ledger.view import View
 from importer.machine import Owner, OwnerLock, make_private_folder
 
-__all__ = ["IntakeBook", "Ledger", "LedgerReader", "SendBook", "View"]
+__all__ = ["EarlierBook", "IntakeBook", "Ledger", "LedgerReader", "SendBook", "View"]
 
 
 class Ledger:
@@ -71,12 +74,52 @@ class Ledger:
         self.close()
 
 
+class EarlierBook(IntakeBook):
+    """Another ledger's rows, read only: whatever it holds for the campaign was there before."""
+
+    def __init__(self, store: Store, campaign: Campaign) -> None:
+        super().__init__(store)
+        self._campaign = campaign
+
+    def held(self, keys: Sequence[bytes]) -> list[Held]:
+        """As IntakeBook; imports get negative numbers, since they are none of the asking ledger's."""
+        return [_foreign(each) for each in super().held(keys)]
+
+    def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
+        """As IntakeBook, for this book's own campaign."""
+        del campaign_id
+        found = super().held_phones(self._campaign.id, round_name, phones)
+        return [(phone, _foreign(each)) for phone, each in found]
+
+    def has_earlier_rows(self, an_import: Import) -> bool:
+        """True if the campaign was sent anything in this round."""
+        sql = "SELECT 1 FROM imports WHERE campaign_id = ? AND round = ? LIMIT 1"
+        return bool(self._store.one(sql, [self._campaign.id, an_import.round]))
+
+
+def _foreign(held: Held) -> Held:
+    return replace(held, import_id=-held.import_id, is_thawed=False)
+
+
 class LedgerReader:
     """The ledger, read beside whoever owns it."""
 
     def __init__(self, path: Path) -> None:
         self._connection = open_reader(path)
+        self._store = Store(self._connection, path)
         self.view = View(self._connection, path)
+
+    def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:
+        """The campaign of that fingerprint; without one, the only campaign there is."""
+        book = IntakeBook(self._store)
+        if fingerprint is not None:
+            return book.campaign(fingerprint)
+        rows = self._store.all("SELECT fingerprint FROM campaigns LIMIT 2")
+        return book.campaign(rows[0][0]) if len(rows) == 1 else None
+
+    def earlier_book(self, campaign: Campaign) -> EarlierBook:
+        """The rows of a campaign, to be asked by an intake that writes elsewhere."""
+        return EarlierBook(self._store, campaign)
 
     def close(self) -> None:
         """Closes the file."""

@@ -132,6 +132,21 @@ class View:
             "SELECT reason, count(*) FROM rejects WHERE import_id = ? GROUP BY reason ORDER BY 2 DESC, 1", [import_id]
         )
 
+    def reject_examples(self, import_id: int, per_reason: int) -> list[tuple[str, str, int, str | None, str, str]]:
+        """The first rejects of each reason: reason, file, row, column, explanation, cells."""
+        return self._all(
+            "SELECT reason, name, row_no, column_name, explanation, cells FROM (SELECT j.*, f.name, row_number() OVER "
+            "(PARTITION BY j.reason ORDER BY j.id) AS nth FROM rejects j LEFT JOIN files f "
+            "ON f.import_id = j.import_id AND f.file_no = j.file_no WHERE j.import_id = ?) WHERE nth <= ? ORDER BY id",
+            [import_id, per_reason],
+        )
+
+    def batch_count(self, import_id: int) -> int:
+        """How many requests are still to be made."""
+        states = "('frozen', 'armed', 'waiting')"
+        found = self._all(f"SELECT count(*) FROM batches WHERE import_id = ? AND state IN {states}", [import_id])
+        return int(found[0][0])
+
     def skip_counts(self, import_id: int) -> dict[str, int]:
         """Rows not enqueued, by reason."""
         return dict(
@@ -194,7 +209,8 @@ class View:
         rows = self._all(
             "WITH RECURSIVE line(id) AS (SELECT ? UNION ALL SELECT b.parent_id "
             "FROM batches b JOIN line ON b.id = line.id WHERE b.parent_id IS NOT NULL) "
-            "SELECT armed_ms, ended_ms, outcome, status, epoch FROM sends WHERE batch_id IN (SELECT id FROM line) ORDER BY id",
+            "SELECT armed_ms, ended_ms, outcome, status, epoch FROM sends WHERE batch_id IN (SELECT id FROM line) "
+            "ORDER BY id",
             [batch_id],
         )
         return [SendLine(armed_ms=a, ended_ms=e, outcome=o, status=s, epoch=n) for a, e, o, s, n in rows]

@@ -24,7 +24,7 @@ _NINE = r"(?:[0-9][ ().\u00A0-]{0,3}){9}"
 _WORDS = r"[^0-9=xX#;,/|&]{0,16}"
 _TWO = rf"{_SEVEN}{_WORDS}[;,|&\n\r\t+\uFF0B]{_WORDS}{_SEVEN}|{_NINE}{_WORDS}/{_WORDS}{_NINE}"
 # In a cell already rejected a space or a short word is enough, if neither run has a space inside.
-_RUN = r"\+?[0-9(][0-9().-]{6,}"
+_RUN = r"\+?(?:\(?[0-9][().-]{0,2}){7,}"
 _TWO_RUNS = rf"{_RUN}(?:\s+|\s*/\s*|\s+\p{{L}}{{1,4}}\s+){_RUN}"
 
 # No damage without one of these: most cells are done after this one look.

@@ -1,8 +1,8 @@
 """The region a list without plus signs seems to come from.
 
 Floor: phones, pure. A region is suggested and never used: ten digits can be valid in a dozen countries, and choosing
-wrongly would call strangers. A newcomer may wonder about the random digits: some plans take nearly any number, so a
-region explains a list only as far as it would have refused other numbers written the same way.
+wrongly would call strangers. Two things tell regions apart that all find a list valid: whether the numbers are grouped
+as that region groups them, and whether it would have refused random digits written the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import phonenumbers
 import polars as pl
 
 from importer.phones.cells import read_cells
@@ -21,7 +22,10 @@ _SAMPLE_ROWS = 500
 _FEWEST_DIGITS = 7  # shorter cells are valid somewhere whatever they are
 _LEAST_SHARE = 0.5
 _RIVAL_SHARE = 0.9
-_RIVAL_SURPRISE = 0.25
+_RIVAL_SURPRISE = 0.02
+_ENOUGH_SURPRISE = 5.0  # beyond it more surprise only means a smaller country
+_MOST_RIVALS = 5
+_FORMATTED_ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +46,7 @@ class Suggestion:
 class _Candidate:
     region: str
     share: float
+    alike_share: float  # of the numbers that are grouped at all, those grouped as this region groups them
     surprise: float  # how many times more of the list is valid than of random digits written the same way
 
 
@@ -56,12 +61,12 @@ def suggest_region(numbers: pl.Series) -> Suggestion | None:
     if not candidates or candidates[0].share <= plus_share:
         return None
     best, *others = candidates
-    rivals = (
+    rivals = [
         other.region
         for other in others
-        if other.share >= _RIVAL_SHARE * best.share and other.surprise >= _RIVAL_SURPRISE * best.surprise
-    )
-    return Suggestion(region=best.region, share=best.share, rivals=tuple(rivals), plus_share=plus_share)
+        if other.alike_share >= _RIVAL_SHARE * best.alike_share and other.surprise >= _RIVAL_SURPRISE * best.surprise
+    ]
+    return Suggestion(region=best.region, share=best.share, rivals=tuple(rivals[:_MOST_RIVALS]), plus_share=plus_share)
 
 
 def _bare_sample(numbers: pl.Series) -> pl.Series:
@@ -77,13 +82,37 @@ def _candidates(sample: pl.Series) -> list[_Candidate]:
     found = [
         _candidate(sample, control, region) for region in _main_regions() if _could_be(digits, region_plan(region))
     ]
-    telling = [candidate for candidate in found if candidate.share >= _LEAST_SHARE]
-    return sorted(telling, key=lambda candidate: (-candidate.share * candidate.surprise, candidate.region))
+    most = max((candidate.share for candidate in found), default=0.0)
+    telling = [candidate for candidate in found if candidate.share >= max(_LEAST_SHARE, _RIVAL_SHARE * most)]
+    return sorted(telling, key=_order)
+
+
+def _order(candidate: _Candidate) -> tuple[float, float, str]:
+    return -candidate.alike_share, -min(candidate.surprise, _ENOUGH_SURPRISE), candidate.region
 
 
 def _candidate(sample: pl.Series, control: pl.Series, region: str) -> _Candidate:
     share = _valid_share(sample, region)
-    return _Candidate(region=region, share=share, surprise=share / (_valid_share(control, region) + 1 / _SAMPLE_ROWS))
+    return _Candidate(
+        region=region,
+        share=share,
+        alike_share=_alike_share(sample, region) if share >= _LEAST_SHARE else 0.0,
+        surprise=share / (_valid_share(control, region) + 1 / _SAMPLE_ROWS),
+    )
+
+
+def _alike_share(sample: pl.Series, region: str) -> float:
+    grouped = sample.filter(sample.str.contains("[0-9][^0-9]+[0-9]")).head(_FORMATTED_ROWS).to_list()
+    alike = sum(_national_format(cell, region) == cell.strip() for cell in grouped)
+    return alike / len(grouped) if grouped else 0.0
+
+
+def _national_format(cell: str, region: str) -> str | None:
+    try:
+        number = phonenumbers.parse(cell, region)
+    except phonenumbers.NumberParseException:
+        return None  # such a cell is grouped like no number of the region
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL)
 
 
 def _with_random_digits(sample: pl.Series) -> pl.Series:

@@ -83,8 +83,9 @@ class Dialler:
         last_end_s = last.finished_at_s if last and last.finished_at_s is not None else job.created_at_s
         if last is not None and (last.result not in _RETRIED or last.number == _ceiling(job)):
             return Course(attempts=attempts, status=last.result, finished_at_s=last_end_s)
-        for status, end_s in (("cancelledByUser", job.cancelled_at_s), ("notDone", self.stopped_at_s)):
-            if end_s is not None and end_s <= now_s:
+        ends = ((job.cancelled_at_s, "cancelledByUser"), (self.stopped_at_s, "notDone"))
+        for end_s, status in sorted((end_s, status) for end_s, status in ends if end_s is not None):
+            if end_s <= now_s:
                 return Course(attempts=attempts, status=status, finished_at_s=max(end_s, last_end_s))
         return Course(attempts=attempts, status="onRetry" if last else "planned", finished_at_s=None)
 

@@ -22,6 +22,8 @@ from importer.errors import UsageProblem
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+MAX_PORT = 65_535
+
 _POLL_S = 0.02
 _FAREWELL_S = 5.0
 _DRAIN_BYTES = 256 * 1024 * 1024
@@ -199,9 +201,11 @@ def serving(app: WSGIApplication, host: str, port: int, *, clock: Callable[[], f
 
 def _bound(app: WSGIApplication, host: str, port: int, clock: Callable[[], float]) -> _Server:
     """A server on a socket bound here: werkzeug would print and exit where we want an error."""
+    if not 0 <= port <= MAX_PORT:
+        raise UsageProblem(f"{port} is no port", hint=f"choose one from 0 to {MAX_PORT}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with socket.create_server((host, port), family=family) as listening:
             return _Server(host, port, app, fd=listening.fileno(), clock=clock)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         raise UsageProblem(f"cannot listen on {host}:{port}: {error}", hint="choose another --port") from error

@@ -192,12 +192,13 @@ def _cut(name: str, packer: str) -> ListProblem:
 def check_encoding(name: str) -> str:
     """The canonical name of a text encoding. **Errors**: ListProblem if Python knows none by that name."""
     try:
-        b"".decode(name)
-        return codecs.lookup(name).name
-    except (LookupError, ValueError, UnicodeError) as cause:
+        canonical = codecs.lookup(name).name
+        b"a".decode(name, "replace")  # refuses codecs that are no text encodings
+    except (LookupError, ValueError) as cause:
         raise ListProblem(
             f"no text encoding is called {name!r}", hint="Usual ones: utf-8, cp1251, cp1252, utf-16."
         ) from cause
+    return canonical
 
 
 def as_utf8(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
@@ -224,9 +225,7 @@ def _without_bom(blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield from blocks
 
 
-def line_blocks(
-    blocks: Iterator[bytes], *, max_line_bytes: int, block_bytes: int = BLOCK_BYTES
-) -> Iterator[bytes]:
+def line_blocks(blocks: Iterator[bytes], *, max_line_bytes: int, block_bytes: int = BLOCK_BYTES) -> Iterator[bytes]:
     """Blocks of about `block_bytes` that end with a line end; only the last may lack one.
 
     A line that exceeds both `max_line_bytes` and a block is passed on cut, but still longer than the limit, so

@@ -23,7 +23,7 @@ STEADY_SHARE: Final = 0.9  # of the records that must have one width for a delim
 PHONE: Final = re.compile(r"'?(?:tel:)?\s*[+(]?\d[\d\s().\-/]{5,22}")
 DATE: Final = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[./]\d\d?[./]\d{4}")
 PHONE_DIGITS: Final = range(7, 16)  # Source: E.164 allows 15 digits; shorter than 7 is no subscriber's full number
-CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f]")
+CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\udc80-\udcff]")  # bytes that are no UTF-8 included
 JUNK_SHARE: Final = 0.02
 
 
@@ -53,8 +53,8 @@ def find_dialect(block: bytes, options: ReadOptions, name: str) -> Dialect:
 
 
 def _check_text(head: bytes, name: str) -> None:
-    text = head.decode("utf-8", "replace")
-    junk = len(CONTROL.findall(text)) + text.count("\ufffd")
+    text = head.decode("utf-8", "surrogateescape")
+    junk = len(CONTROL.findall(text))
     if junk > 3 and junk > len(text) * JUNK_SHARE * (10 if "\0" not in text else 1):
         raise ListProblem(
             f"{name} is not a text list: it looks like binary data",
@@ -78,21 +78,24 @@ def _grammar(sample: bytes, options: ReadOptions) -> Grammar:
     quote = '"' if options.quote is None else options.quote
     candidates = DELIMITERS if options.delimiter is None else (options.delimiter,)
     grammars = [Grammar(delimiter=delimiter, quote=quote) for delimiter in candidates]
-    best = max(grammars, key=lambda grammar: _fitness(_scanned(sample, grammar, options)))
+    best = max(grammars, key=lambda grammar: _fitness(_scanned(sample, grammar, options), grammar))
     if options.quote is None and quote.encode() not in sample and _is_single_quoted(sample, best, options):
         return Grammar(delimiter=best.delimiter, quote="'")
     return best
 
 
-def _fitness(records: pl.DataFrame) -> tuple[bool, float, int]:
-    """How well a delimiter fits: is the header as wide as the steady width, how steady is that, how wide."""
+def _fitness(records: pl.DataFrame, grammar: Grammar) -> tuple[bool, float, int, int]:
+    """How well a delimiter fits: is the header as wide as the steady width, how steady is that, does it lay phone
+    numbers bare, and how wide is it.
+    """  # noqa: D205 - one thought
     sound = records.filter(pl.col("flaw").is_null())
     if not sound.height:
-        return (False, 0.0, 0)
+        return (False, 0.0, 0, 0)
     width = usual_width(sound)
     share = sound.select((pl.col("fields") == width).mean()).item()
     is_table = width > 1 and sound["fields"][0] == width and share >= STEADY_SHARE
-    return (is_table, share if width > 1 else 0.0, width)
+    cells = [cell for text in sound["text"].head(2).to_list() for cell in split_record(text, grammar)]
+    return (is_table, share if width > 1 else 0.0, sum(map(looks_like_phone, cells)), width)
 
 
 def usual_width(sound: pl.DataFrame) -> int:

@@ -30,17 +30,25 @@ NUL_SAMPLE_BYTES: Final = 4_096
 
 def detect_encoding(blocks: Iterator[bytes]) -> str:
     """The encoding of the text in `blocks` (its first bytes first), as a Python codec name."""
-    head = next(blocks, b"")
+    head = _head(blocks)
     for mark, encoding in BOMS:
         if head.startswith(mark):
             return encoding
     return _wide(head[:NUL_SAMPLE_BYTES]) or _by_telling_bytes(head, blocks)
 
 
+def _head(blocks: Iterator[bytes]) -> bytes:
+    """Enough bytes to see marks and NULs in, however small the blocks are."""
+    head = b""
+    while len(head) < NUL_SAMPLE_BYTES and (block := next(blocks, None)) is not None:
+        head += block
+    return head
+
+
 def _wide(head: bytes) -> str | None:
     """UTF-16 without a mark: digits, delimiters and line ends put a NUL in every second byte."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
-    if max(even, odd) * 5 < len(head) // 2 or min(even, odd) * 20 > max(even, odd):
+    if not even + odd or max(even, odd) * 5 < len(head) // 2 or min(even, odd) * 20 > max(even, odd):
         return None
     return "utf-16-be" if even > odd else "utf-16-le"
 
@@ -49,17 +57,18 @@ def _by_telling_bytes(head: bytes, blocks: Iterator[bytes]) -> str:
     """Judge by the first block that has something to tell, that is, a byte beyond ASCII."""
     block, seen_bytes = head, len(head)
     while block.isascii():
-        block = next(blocks, b"")
-        seen_bytes += len(block)
-        if not block or seen_bytes > SEARCH_BYTES:
+        following = next(blocks, None)
+        if following is None or seen_bytes > SEARCH_BYTES:
             return "utf-8"
+        block = following
+        seen_bytes += len(block)
     return "utf-8" if is_mostly_utf8(block) else _legacy(block)
 
 
 def is_mostly_utf8(block: bytes) -> bool:
     """Whether the block (perhaps cut inside a character at either end) is UTF-8, give or take a few broken bytes."""
-    text = codecs.getincrementaldecoder("utf-8")("replace").decode(_from_character(block))
-    broken = text.count("\ufffd")
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(_from_character(block))
+    broken = sum("\udc80" <= character <= "\udcff" for character in text)
     return broken == 0 or sum(character > "\x7f" for character in text) > 10 * broken
 
 

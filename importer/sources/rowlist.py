@@ -194,9 +194,10 @@ def _merged(pieces: Sequence[Piece]) -> Piece:
 
 def _cut(piece: Piece, size_rows: int) -> tuple[Piece, Piece]:
     """The first `size_rows` records and the rest, by row number."""
-    row_nos = pl.concat([piece.row_nos, piece.bad["row_no"]]).sort() if piece.bad.height else piece.row_nos
-    last_row_no = row_nos[size_rows - 1]
-    good = int((piece.row_nos <= last_row_no).sum())
+    good = size_rows
+    if piece.bad.height:
+        last_row_no = pl.concat([piece.row_nos, piece.bad["row_no"]]).sort()[size_rows - 1]
+        good = int((piece.row_nos <= last_row_no).sum())
     bad = size_rows - good
     head = Piece(rows=piece.rows[:good], row_nos=piece.row_nos[:good], bad=piece.bad[:bad])
     return head, Piece(rows=piece.rows[good:], row_nos=piece.row_nos[good:], bad=piece.bad[bad:])

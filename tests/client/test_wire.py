@@ -130,3 +130,47 @@ def test_an_idle_connection_that_has_something_to_say_is_readable(pair: Pair) ->
     assert stream.get_extra_info("is_readable")
     stream.close()
     assert stream.get_extra_info("is_readable")
+
+
+def in_another_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(10)
+
+
+def test_a_connection_in_use_is_not_closed_by_another_thread(pair: Pair) -> None:
+    """The pool's decision came too late: the request under way gets its answer, then the connection goes."""
+    ours, theirs = pair
+    stream, _ = watched(ours)
+    stream.write(b"request")
+    in_another_thread(stream.close)
+    theirs.sendall(b"answer")
+    assert stream.read(100) == b"answer"
+    stream.leave()
+    assert ours.fileno() == -1
+
+
+def test_a_connection_in_use_is_not_idle_although_its_answer_waits(pair: Pair) -> None:
+    """What is readable then is the answer, not a goodbye."""
+    ours, theirs = pair
+    stream, _ = watched(ours)
+    stream.write(b"request")
+    theirs.sendall(b"answer")
+    assert not stream.get_extra_info("is_readable")
+    assert stream.read(100) == b"answer"
+    stream.leave()
+    assert not stream.get_extra_info("is_readable")
+
+
+def test_a_connection_that_is_over_sends_its_next_user_to_another_and_nothing_to_the_server(pair: Pair) -> None:
+    """Found dead or closed while idle: the request has not begun, so it may begin elsewhere."""
+    ours, theirs = pair
+    stream, watch = watched(ours, last_look=lambda: pytest.fail("looked"))
+    theirs.shutdown(socket.SHUT_WR)
+    assert stream.get_extra_info("is_readable")
+    with pytest.raises(httpcore.ConnectionNotAvailable):
+        stream.write(b"request")
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(1)
+    assert not watch.is_sent

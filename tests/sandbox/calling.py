@@ -14,9 +14,7 @@ TOKEN = "8231.7056.1b131df1"
 OTHER_TOKEN = "8231.7057.2c242ef2"
 START_S = 1_800_000_000.0
 
-_CONTRACT = json.loads(
-    (Path(__file__).parents[1] / "contract" / "calls_api.schema.json").read_text(encoding="utf-8")
-)
+_CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "calls_api.schema.json").read_text(encoding="utf-8"))
 
 
 def check(name: str, value: object) -> None:
@@ -58,7 +56,9 @@ class Caller:
     def path(self, tail: str, *, api: str = "calls") -> str:
         return f"/api/{api}/campaign/{self.token}{tail}"
 
-    def post(self, tail: str, body: object = None, *, key: str | None = None, raw: bytes | None = None) -> httpx.Response:
+    def post(
+        self, tail: str, body: object = None, *, key: str | None = None, raw: bytes | None = None
+    ) -> httpx.Response:
         content = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
         headers = {"Content-Type": "application/json"} if content else {}
         return self.http.post(self.path(tail), content=content, headers=headers | _key_header(key))

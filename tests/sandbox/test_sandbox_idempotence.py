@@ -79,9 +79,7 @@ def test_the_life_of_keys_can_be_set(in_process: Make, clock: Clock) -> None:
     assert caller.added(1, key="k1") != first
 
 
-@pytest.mark.parametrize(
-    ("same_key", "jobs"), [("refuse", 1), ("replay", 1), ("execute", 2)]
-)
+@pytest.mark.parametrize(("same_key", "jobs"), [("refuse", 1), ("replay", 1), ("execute", 2)])
 def test_the_same_key_with_other_content_is_a_switch(in_process: Make, db: Path, same_key: str, jobs: int) -> None:
     """Refused by name, answered with the first answer, or carried out: nobody documents which."""
     caller = in_process(same_key=same_key)

@@ -38,7 +38,10 @@ def test_add_phones_takes_every_documented_field(caller: Caller) -> None:
         "finishDateTime": "2027-02-02T09:00:00Z",
         "allowedDays": ["mon", "sun"],
         "allowedTime": {
-            "default": [{"localTimeFrom": "09:00", "localTimeTo": "12:00"}, {"localTimeFrom": "12:00", "localTimeTo": "18:00"}],
+            "default": [
+                {"localTimeFrom": "09:00", "localTimeTo": "12:00"},
+                {"localTimeFrom": "12:00", "localTimeTo": "18:00"},
+            ],
             "sat": [{"localTimeFrom": "10:00", "localTimeTo": "11:00"}],
         },
         "localTimeFrom": "08:00",

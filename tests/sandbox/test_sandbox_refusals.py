@@ -33,7 +33,21 @@ def test_a_phone_twice_in_one_array_is_refused_by_name(caller: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", ["+16505550100", "1650 555", "123456", "1" * 16, "", "١٢٣٤٥٦٧٨", "16505550100\n", None, True, 1.5, [], -16505550100]
+    "bad",
+    [
+        "+16505550100",
+        "1650 555",
+        "123456",
+        "1" * 16,
+        "",
+        "١٢٣٤٥٦٧٨",
+        "16505550100\n",
+        None,
+        True,
+        1.5,
+        [],
+        -16505550100,
+    ],
 )
 def test_a_phone_is_seven_to_fifteen_ascii_digits(caller: Caller, bad: object) -> None:
     """Anything else is phone.bad.format, naming the phone as it came where it was text."""
@@ -185,14 +199,50 @@ def test_an_unknown_id_or_phone_is_not_named(caller: Caller, tail: str) -> None:
     assert caller.reported()[0]["jobStatus"] != "cancelledByUser"
 
 
-@pytest.mark.parametrize("body", [{}, [], {"ids": "1"}, {"ids": [1.5]}, {"phones": [True]}, {"id": ["1"]}, {"ids": None}])
+@pytest.mark.parametrize(
+    "body", [{}, [], {"ids": "1"}, {"ids": [1.5]}, {"phones": [True]}, {"id": ["1"]}, {"ids": None}]
+)
 def test_a_choice_of_jobs_must_be_arrays_of_text(caller: Caller, body: object) -> None:
     """Neither ids nor phones, or of another kind: a plain 400."""
     assert error_of(caller.post("/callJob/getReport", body))["error"] == "bad_request"
 
 
-GOOD_ZONES = ["", "Z", "UTC", "GMT", "UT", "+3", "-03", "+0330", "+03:30", "-17:59:59", "+18:00", "UTC+3", "GMT-0330", "UT+03:00", "Europe/Berlin", "Asia/Kolkata"]
-BAD_ZONES = ["+", "3", "+3:30", "+033", "+03:3", "+03:60", "+0330:00", "+19", "+18:00:01", "UTC+", "UTCZ", "utc", "europe/berlin", "+03:30 ", "../etc/passwd", "/Europe/Berlin"]
+GOOD_ZONES = [
+    "",
+    "Z",
+    "UTC",
+    "GMT",
+    "UT",
+    "+3",
+    "-03",
+    "+0330",
+    "+03:30",
+    "-17:59:59",
+    "+18:00",
+    "UTC+3",
+    "GMT-0330",
+    "UT+03:00",
+    "Europe/Berlin",
+    "Asia/Kolkata",
+]
+BAD_ZONES = [
+    "+",
+    "3",
+    "+3:30",
+    "+033",
+    "+03:3",
+    "+03:60",
+    "+0330:00",
+    "+19",
+    "+18:00:01",
+    "UTC+",
+    "UTCZ",
+    "utc",
+    "europe/berlin",
+    "+03:30 ",
+    "../etc/passwd",
+    "/Europe/Berlin",
+]
 
 
 @pytest.mark.parametrize("zone", GOOD_ZONES)

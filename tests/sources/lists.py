@@ -85,11 +85,15 @@ def workbook(path: Path, sheets: dict[str, list[list[object]]], *, first_row: in
         named = "".join(
             f'<sheet name="{escape(name)}" sheetId="{n}" r:id="r{n}"/>' for n, name in zip(numbers, sheets, strict=True)
         )
-        book.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{relations}"><sheets>{named}</sheets></workbook>')
+        book.writestr(
+            "xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{relations}"><sheets>{named}</sheets></workbook>'
+        )
         targets = "".join(
             f'<Relationship Id="r{n}" Type="{relations}/worksheet" Target="worksheets/sheet{n}.xml"/>' for n in numbers
         )
-        book.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}/relationships">{targets}</Relationships>')
+        book.writestr(
+            "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}/relationships">{targets}</Relationships>'
+        )
         for n, rows in zip(numbers, sheets.values(), strict=True):
             lines = "".join(_row(number, row) for number, row in enumerate(rows, first_row))
             book.writestr(

@@ -30,7 +30,9 @@ def _record(lines: list[bytes], at: int, delimiter: str, quote: str, max_bytes: 
         if any(_flaw(line, max_bytes) for line in taken) or (span > 1 and sum(map(len, taken)) > max_bytes):
             break
         text = b"".join(taken).decode()
-        text = text[: len(text) - len(taken[-1]) + len(taken[-1].rstrip(b"\r\n"))] if taken[-1].isascii() else _bare(text)
+        text = (
+            text[: len(text) - len(taken[-1]) + len(taken[-1].rstrip(b"\r\n"))] if taken[-1].isascii() else _bare(text)
+        )
         cells = _cells(text, delimiter, quote)
         if cells is not None:
             return span, cells
