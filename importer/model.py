@@ -7,7 +7,7 @@ here, so that the floors above need not know each other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -20,7 +20,7 @@ class Answer:
     """
 
     status: int
-    body: bytes
+    body: bytes = field(repr=False)
     content_type: str
     server_date: datetime | None
     retry_after_s: float | None
