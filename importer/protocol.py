@@ -7,12 +7,13 @@ an unknown batch may only go again as the same bytes under the same key. See doc
     frozen → armed ⇄ waiting → accepted
                       ├──→ refused            (definite, never ambiguous, one row)
                       ├──→ split → frozen × n  (definite, never ambiguous)
-                      └──→ in_doubt
+                      └──→ in_doubt → accepted | frozen, next epoch | refused by a person
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -166,6 +167,7 @@ class Batch:
     state: State
     size_rows: int
     epoch: int = 0
+    generation: int = 0
     is_ambiguous: bool = False
     first_armed: Arming | None = None
     sends: int = 0
@@ -250,8 +252,49 @@ def expire(batch: Batch) -> Step:
     _expect(batch, State.WAITING)
     if batch.is_ambiguous:
         return Step(batch=replace(batch, state=State.IN_DOUBT), reason="the key's window closed")
-    fresh = Batch(state=State.FROZEN, size_rows=batch.size_rows, epoch=batch.epoch + 1)
+    fresh = Batch(state=State.FROZEN, size_rows=batch.size_rows, epoch=batch.epoch + 1, generation=batch.generation)
     return Step(batch=fresh, reason="the key's window closed on a batch that was never carried out")
+
+
+def renew(batch: Batch) -> Step:
+    """Lets a batch go again under a fresh key: for a server that remembers a refusal under the old one.
+
+    Only while every send so far was definitely not carried out, so nothing can exist under the old key.
+    """
+    _expect(batch, State.WAITING)
+    if batch.is_ambiguous:
+        raise ImpossibleStep("a batch that may have been carried out keeps its key")
+    fresh = Batch(state=State.FROZEN, size_rows=batch.size_rows, epoch=batch.epoch + 1, generation=batch.generation + 1)
+    return Step(batch=fresh, reason="a fresh key, because every send under the old one was definitely refused")
+
+
+def park(batch: Batch, reason: str) -> Step:
+    """Puts a batch in doubt before its time: repeats prove nothing (a server replays one error), or law 13 says so."""
+    _expect(batch, State.FROZEN, State.WAITING)
+    return Step(batch=replace(batch, state=State.IN_DOUBT, is_ambiguous=True, wait_s=0.0), reason=reason)
+
+
+def found(batch: Batch) -> Step:
+    """The reports show one unclaimed call job for each row: the batch was carried out."""
+    _expect(batch, State.IN_DOUBT, State.WAITING)
+    return Step(batch=replace(batch, state=State.ACCEPTED, wait_s=0.0), reason="found in the platform's reports")
+
+
+def absent(batch: Batch, reason: str = "absent from the platform's reports") -> Step:
+    """The reports show, twice and after a quiet period, that nothing was made: a new epoch opens.
+
+    Ambiguity and first arming are cleared; the same bytes go again under the same key (law 7): if the server still
+    remembers it after all, it answers with the old ids, where a new key could only make duplicates.
+    """
+    _expect(batch, State.IN_DOUBT)
+    fresh = Batch(state=State.FROZEN, size_rows=batch.size_rows, epoch=batch.epoch + 1, generation=batch.generation)
+    return Step(batch=fresh, reason=reason)
+
+
+def give_up(batch: Batch) -> Step:
+    """A person decides that the rows are not to be called (again)."""
+    _expect(batch, State.IN_DOUBT)
+    return Step(batch=replace(batch, state=State.REFUSED), reason="given up by a person")
 
 
 def _wait(batch: Batch, outcome: NotExecuted | Unknown, jitter: float) -> Batch:
@@ -275,6 +318,58 @@ def wait_s(outcome: NotExecuted | Unknown, sends: int, jitter: float) -> float:
 def _expect(batch: Batch, *states: State) -> None:
     if batch.state not in states:
         raise ImpossibleStep(f"a {batch.state} batch cannot take this step")
+
+
+# --- what the platform's reports prove (law 7) ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeenJob:
+    """A call job of the reports that no receipt claims. **Units**: `created_ms` Unix milliseconds of the platform."""
+
+    id: str
+    phone: str
+    created_ms: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What the reports show of a batch.
+
+    `kind` is `all` (one moment of creation has one job for each row: `ids` in the order of the rows), `several` (more
+    than one such moment: the server made the batch twice; `ids` are of the first, `extra_ids` of the others), `none`
+    (no job of any of its phones), or `some` (anything else, which proves nothing).
+    """
+
+    kind: str
+    ids: tuple[str, ...] = ()
+    extra_ids: tuple[str, ...] = ()
+    jobs: int = 0
+
+
+def find(phones: Sequence[str], jobs: Iterable[SeenJob]) -> Finding:
+    """Judges unclaimed jobs against the phones of one batch, which are all different (law 8).
+
+    All rows of one request are created at one moment, so one moment with exactly one job for each phone is the batch.
+    """
+    wanted = set(phones)
+    mine = [job for job in jobs if job.phone in wanted]
+    moments: dict[int, dict[str, list[str]]] = {}
+    for job in mine:
+        moments.setdefault(job.created_ms, {}).setdefault(job.phone, []).append(job.id)
+    whole = [
+        by_phone
+        for _, by_phone in sorted(moments.items())
+        if by_phone.keys() == wanted and all(len(ids) == 1 for ids in by_phone.values())
+    ]
+    if not mine:
+        return Finding(kind="none")
+    if not whole:
+        return Finding(kind="some", jobs=len(mine))
+    first, *others = [tuple(by_phone[phone][0] for phone in phones) for by_phone in whole]
+    if others:
+        return Finding(kind="several", ids=first, extra_ids=sum(others, ()), jobs=len(mine))
+    return Finding(kind="all", ids=first, jobs=len(mine))
 
 
 # --- the key's window (law 6) ------------------------------------------------------------------------------------

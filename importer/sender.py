@@ -41,11 +41,16 @@ from importer.protocol import (
     calibrated,
     classify,
     expire,
+    park,
+    renew,
     settle,
 )
 
 PREFETCH_BATCHES = 64
 LONGEST_NAP_S = 0.5
+FRESH_KEY_AFTER_SENDS = 5
+STUCK_AFTER_SENDS = 5
+STUCK_AFTER_S = 1800.0
 
 
 class Carrier(Protocol):
@@ -123,6 +128,7 @@ class Sender:
         self._waiting: list[tuple[float, int]] = []
         self._ready: deque[Sendable] = deque()
         self._last_frozen_id = 0
+        self._is_drained = False  # the ledger was asked for more frozen batches and had none
         self._claimed_ids: set[int] = set()
         self._left_rows = settings.first_rows
         self._pace = _Pace(settings.rate_rows_s)
@@ -162,7 +168,7 @@ class Sender:
             if not self._in_flight:
                 if ending:
                     return ending
-                if not self._waiting and not self._ready:
+                if not self._waiting and not self._ready and (self._is_drained or self._left_rows == 0):
                     return "first" if self._left_rows == 0 and self._balance.pending else "done"
             returned = self._collect()
 
@@ -183,7 +189,7 @@ class Sender:
         """Writes what came back, arms what may go next, in one commit; then hands the armed ones out."""
         settled = [self._settled(each) for each in returned]
         moment = self._now()
-        claimed = self._claim() if may_arm else []
+        claimed = self._claim() if may_arm and not self._denied else []
         arming = self._arming(moment)
         armed = [(sendable, arm(sendable.batch, arming).batch) for sendable in claimed]
         if settled or armed:
@@ -252,9 +258,12 @@ class Sender:
         """A waiting batch that is due, else the next frozen one."""
         while self._waiting and self._waiting[0][0] <= now_s:
             sendable = self._ledger.sends.load(heapq.heappop(self._waiting)[1])
-            if self._is_in_window(sendable.batch):
+            if not self._is_in_window(sendable.batch):
+                self._expire(sendable)
+            elif self._is_refusal_remembered(sendable):
+                self._renew(sendable)
+            else:
                 return sendable
-            self._expire(sendable)
         return self._next_frozen()
 
     def _next_frozen(self) -> Sendable | None:
@@ -263,6 +272,7 @@ class Sender:
             return None
         if not self._ready:
             fetched = self._ledger.sends.frozen(self._import_id, self._last_frozen_id, PREFETCH_BATCHES)
+            self._is_drained = not fetched
             self._ready.extend(each for each in fetched if each.id not in self._claimed_ids)
             if self._ready:
                 self._last_frozen_id = self._ready[-1].id
@@ -305,10 +315,27 @@ class Sender:
         else:
             self._refetch()
 
+    def _is_refusal_remembered(self, sendable: Sendable) -> bool:
+        """True where the server may replay a refusal under this key and nothing can exist under it.
+
+        A batch met by "stopped" in an earlier run, or by 429 time after time, though never by anything unknown.
+        """
+        if sendable.batch.is_ambiguous:
+            return False
+        outcomes = [outcome for _, outcome in self._ledger.sends.outcomes(sendable)[:FRESH_KEY_AFTER_SENDS]]
+        is_stopped = bool(outcomes) and outcomes[0].startswith("stopped")
+        return is_stopped or outcomes == ["not executed: throttled"] * FRESH_KEY_AFTER_SENDS
+
+    def _renew(self, sendable: Sendable) -> None:
+        step = renew(sendable.batch)
+        self._ledger.sends.renew(sendable, step.batch, self._key_seed, step.reason, now_ms=self._now().unix_ms)
+        self._refetch()
+
     def _refetch(self) -> None:
         """Forgets the prefetched batches: the frozen ones changed. They are asked for again in order."""
         self._ready.clear()
         self._last_frozen_id = 0
+        self._is_drained = False
 
     def _dispatch(self, sendable: Sendable, workers: ThreadPoolExecutor) -> None:
         self._in_flight[sendable.id] = sendable
@@ -343,6 +370,8 @@ class Sender:
         phones = tuple(phones_of(items_of(sendable.body_bytes))) if isinstance(outcome, Refused) else ()
         step = settle(sendable.batch, outcome, phones=phones, jitter=self._jitter())
         self._learn(exchange, outcome, step)
+        if self._is_stuck(sendable, outcome):
+            step = park(step.batch, f"the platform keeps answering {_name(outcome)}")
         date = exchange.server_date if isinstance(exchange, Answer) else None
         return Settlement(
             sendable=sendable,
@@ -355,6 +384,14 @@ class Sender:
             receipt=_receipt(outcome) if step.batch.state in (State.ACCEPTED, State.REFUSED) else None,
             parts=self._parts(sendable, step.parts),
         )
+
+    def _is_stuck(self, sendable: Sendable, outcome: Outcome) -> bool:
+        """True when one 5xx has come back again and again for half an hour: a replay, which no repeat can end."""
+        if not isinstance(outcome, Unknown) or not outcome.kind.startswith("status-5"):
+            return False
+        before = self._ledger.sends.outcomes(sendable)[: STUCK_AFTER_SENDS - 1]
+        is_same = [name for _, name in before] == [_name(outcome)] * (STUCK_AFTER_SENDS - 1)
+        return is_same and self._now().unix_ms - before[-1][0] >= STUCK_AFTER_S * 1000
 
     def _learn(self, exchange: Exchange, outcome: Outcome, step: Step) -> None:
         """What an outcome says about the platform as a whole."""

@@ -20,7 +20,8 @@ CREATE TABLE ledger_info (
     -- the latest the platform's clock was ever known to show: time never runs backwards for the ledger
     server_high_ms INTEGER NOT NULL DEFAULT 0,
     -- raised before every arming; a copy kept outside shows whether the ledger was restored from a copy
-    armings INTEGER NOT NULL DEFAULT 0
+    armings INTEGER NOT NULL DEFAULT 0,
+    sessions INTEGER NOT NULL DEFAULT 0             -- runs that were about to send; kept outside as well
 ) STRICT;
 
 CREATE TABLE campaigns (
@@ -52,6 +53,7 @@ CREATE TABLE imports (
     withdrawn_rows INTEGER NOT NULL DEFAULT 0,
     first_row_id INTEGER NOT NULL DEFAULT 0,
     facts TEXT NOT NULL DEFAULT '{}',
+    adopted_since_ms INTEGER,                       -- an earlier ledger was lost: sends may have been made since then
     started_ms INTEGER NOT NULL,
     completed_ms INTEGER,                           -- the source was read to its end
     finished_ms INTEGER                             -- no row is pending or in doubt
@@ -94,6 +96,7 @@ CREATE TABLE batches (
 ) STRICT;
 -- A refused row may be tried again by a later import; then its key is met again. No two live batches share one.
 CREATE UNIQUE INDEX one_live_batch_per_key ON batches(request_key) WHERE state NOT IN ('refused', 'split');
+CREATE INDEX refused_keys ON batches(request_key) WHERE state IN ('refused', 'split');
 CREATE INDEX batches_by_state ON batches(import_id, state, id, size_rows);
 
 -- The exact bytes of a batch's request, compressed; the hash is of the bytes as sent.
@@ -128,6 +131,23 @@ CREATE TABLE receipts (
     received_ms INTEGER NOT NULL,
     content TEXT NOT NULL
 ) STRICT;
+
+-- What the platform's reports showed of a batch in doubt. Append-only.
+CREATE TABLE evidence (
+    id INTEGER PRIMARY KEY,
+    batch_id INTEGER NOT NULL REFERENCES batches(id),
+    epoch INTEGER NOT NULL,
+    asked_ms INTEGER NOT NULL,
+    from_ms INTEGER NOT NULL,                       -- the span of createdAt that was asked for
+    to_ms INTEGER NOT NULL,
+    finding TEXT NOT NULL CHECK (finding IN ('all', 'none', 'some', 'several', 'unreadable', 'person')),
+    jobs INTEGER NOT NULL,                          -- unclaimed jobs of its phones
+    campaign_status TEXT,
+    detail TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX evidence_by_batch ON evidence(batch_id);
+CREATE TRIGGER evidence_is_append_only BEFORE UPDATE ON evidence BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
+CREATE TRIGGER evidence_stays BEFORE DELETE ON evidence BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
 
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY,

@@ -52,7 +52,7 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared
         {"row_no": chunk.row_nos, "phone_reason": judged["reason"].cast(pl.String), "problem": problems}
     )
     is_good = reasons["phone_reason"].is_null() & reasons["problem"].is_null()
-    frame = chunk.rows.with_columns(judged["e164"].alias(_E164), *values).with_columns(row_no=chunk.row_nos)
+    frame = chunk.rows.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO), *values)
     return Prepared(
         good=_keyed(frame.filter(is_good), plan, chunk.file_no, seed, round_name),
         rejects=_rejects(chunk, plan, reasons.filter(~is_good), chunk.rows.filter(~is_good)),
@@ -62,11 +62,13 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared
     )
 
 
-_E164 = "importer e164"  # a blank, and the reserved prefix: no list's column can be called so
+# Our columns stand beside the list's own. Columns whose names begin so are dropped when a list is read.
+_E164 = "importer_e164"
+_ROW_NO = "importer_row_no"
 
 
 def _policy_name(field: str) -> str:
-    return f"importer policy {field}"
+    return f"importer_policy_{field}"
 
 
 def _judge_policy(rows: pl.DataFrame, plan: Plan) -> tuple[list[pl.Series], pl.Series]:
@@ -88,14 +90,15 @@ def _keyed(frame: pl.DataFrame, plan: Plan, file_no: int, seed: str, round_name:
     """Keys and request items of good rows."""
     payload = {name: pl.col(name) for name in plan.payload}
     rules = {name: pl.col(_policy_name(name)) for name in plan.policy}
+    content = {plan.phone_column: pl.col(_E164), **payload, **rules}  # as keyed, so one row key has one identity
     identity = (
-        identity_column(seed, round_name, {name: pl.col(name) for name in plan.identity_columns})
+        identity_column(seed, round_name, {name: content[name] for name in plan.identity_columns})
         if plan.identity_columns
         else pl.lit(None, dtype=pl.Binary)
     )
     return frame.select(
         file_no=pl.lit(file_no, dtype=pl.Int64),
-        row_no="row_no",
+        row_no=_ROW_NO,
         phone=pl.col(_E164).str.strip_prefix("+").cast(pl.Int64),
         row_key=row_key_column(seed, round_name, pl.col(_E164), payload, rules),
         identity=identity,

@@ -51,13 +51,12 @@ def sift(
     skips: Skips = {"repeated": [], "already": [], "changed": []}
     first = _first_of_each(good, plan, skips)
     asked = first.slice(leftover_rows)
-    held = _held(asked, plan, an_import, books)
-    returning, kept, gone = [], [], []
-    for row, found in held.items():
+    claims = _Claims(an_import, asked["row_key"])
+    _claim_loose(claims, good.slice(leftover_rows), asked, plan, books[0])
+    _claim_held(claims, asked, plan, books)
+    kept, gone = [], []
+    for row, found in claims.strongest.items():
         file_no, row_no, key = asked.row(row)[0], asked.row(row)[1], asked["row_key"][row]
-        if found.is_thawed and found.import_id == an_import.id:
-            returning.append(found.row_id)
-            continue
         gone.append(row)
         if found.import_id == an_import.id and found.row_key == key and found.revision < an_import.revision:
             kept.append((found.row_id, file_no, row_no))
@@ -68,7 +67,7 @@ def sift(
     return Sifted(
         fresh=fresh,
         skips=skips,
-        returning_row_ids=returning,
+        returning_row_ids=sorted(claims.returning),
         kept=kept,
         came_back_rows=len(came_back),
         came_back=came_back[:200],
@@ -106,32 +105,60 @@ def _first_of_each(good: pl.DataFrame, plan: Plan, skips: Skips) -> pl.DataFrame
     return good.filter(mask)
 
 
-def _held(asked: pl.DataFrame, plan: Plan, an_import: Import, books: Sequence[IntakeBook]) -> dict[int, Held]:
-    """For each asked row (by index) the row that already stands for it, the strongest claim where several do."""
-    found: dict[int, Held] = {}
+class _Claims:
+    """For each asked row (by index) the row that already stands for it, the strongest claim where several do.
+
+    Rows of this very import that wait for nothing, thawed or withdrawn, claim nothing: the list names them again, so
+    they are put back (`returning`) and its row takes their place.
+    """
+
+    def __init__(self, an_import: Import, row_keys: pl.Series) -> None:
+        self.an_import = an_import
+        self._row_keys = row_keys
+        self.strongest: dict[int, Held] = {}
+        self.returning: set[int] = set()
+
+    def add(self, row: int, held: Held) -> None:
+        """Notes that `held` stands for an asked row; of two, an equal row is the stronger."""
+        if held.is_thawed and held.import_id == self.an_import.id:
+            self.returning.add(held.row_id)
+        elif row not in self.strongest or self._weakness(row, held) < self._weakness(row, self.strongest[row]):
+            self.strongest[row] = held
+
+    def _weakness(self, row: int, held: Held) -> tuple[bool, bool]:
+        return held.is_thawed, held.row_key != self._row_keys[row]
+
+
+def _claim_held(claims: _Claims, asked: pl.DataFrame, plan: Plan, books: Sequence[IntakeBook]) -> None:
+    """Claims by key, by identity and, under `--once-per phone`, by number."""
     by_key = {key: row for row, key in enumerate(asked["row_key"])}
     by_identity = {key: row for row, key in enumerate(asked["identity"]) if key is not None}
+    by_phone = {phone: row for row, phone in enumerate(asked["phone"])} if plan.once_per == ONCE_PER_PHONE else {}
     for book in books:
         if book.is_empty():
             continue
         for held in book.held([*by_identity, *by_key]):
             row = by_key.get(held.identity)
-            _claim(found, by_identity[held.identity] if row is None else row, held, asked["row_key"])
-        if plan.once_per == ONCE_PER_PHONE:
-            rows = {phone: row for row, phone in enumerate(asked["phone"])}
-            for phone, held in book.held_phones(an_import.campaign_id, an_import.round, list(rows)):
-                _claim(found, rows[phone], held, asked["row_key"])
-    return found
+            claims.add(by_identity[held.identity] if row is None else row, held)
+        if by_phone:
+            for phone, held in book.held_phones(claims.an_import.campaign_id, claims.an_import.round, list(by_phone)):
+                claims.add(by_phone[phone], held)
 
 
-def _claim(found: dict[int, Held], row: int, held: Held, row_keys: pl.Series) -> None:
-    """Keeps the stronger of two holders: one that may have been sent before a thawed one, then an equal row."""
+def _claim_loose(claims: _Claims, good: pl.DataFrame, asked: pl.DataFrame, plan: Plan, book: IntakeBook) -> None:
+    """Claims of rows of this import that hold no key any more, when its edited list is read.
 
-    def weakness(each: Held) -> tuple[bool, bool]:
-        return each.is_thawed, each.row_key != row_keys[row]
-
-    if row not in found or weakness(held) < weakness(found[row]):
-        found[row] = held
+    One withdrawn and named again is put back; one the platform declined stays declined, while its import lasts.
+    """
+    if claims.an_import.revision == 1:
+        return
+    by_key = {key: row for row, key in enumerate(asked["row_key"])}
+    named = set(good["row_key"])
+    for loose in book.loose_rows(claims.an_import, good["phone"].unique().to_list()):
+        if loose.is_withdrawn and (loose.row_key in named or plan.once_per == ONCE_PER_PHONE):
+            claims.returning.add(loose.row_id)
+        elif not loose.is_withdrawn and loose.row_key in by_key:
+            claims.add(by_key[loose.row_key], loose.as_held(claims.an_import.id))
 
 
 def _without(frame: pl.DataFrame, rows: list[int]) -> pl.DataFrame:

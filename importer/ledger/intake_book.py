@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from importer.errors import LedgerProblem
-from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, NewBatch
+from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, Loose, NewBatch
 from importer.ledger.store import Store
 
 _IMPORT_COLUMNS = (
@@ -190,19 +190,37 @@ class IntakeBook:
         ]
 
     def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
-        """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out."""
+        """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out.
+
+        A row without a batch is thawed while its list is read anew; once the list was read to its end, it is
+        withdrawn.
+        """
         found = self._looked_up(
             phones,
             "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL, r.row_key FROM temp.wanted w "
             "CROSS JOIN rows r ON r.phone = w.value CROSS JOIN imports i ON i.id = r.import_id "
             "LEFT JOIN batches b ON b.id = r.batch_id "
-            "WHERE i.campaign_id = ? AND i.round = ? AND coalesce(b.state <> 'refused', i.finished_ms IS NULL)",
+            "WHERE i.campaign_id = ? AND i.round = ? AND coalesce(b.state <> 'refused', i.source_state = 'open')",
             [campaign_id, round_name],
         )
         return [
             (p, Held(identity=o, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o))
             for p, r, i, v, t, o in found
         ]
+
+    def loose_rows(self, an_import: Import, phones: Sequence[int]) -> list[Loose]:
+        """The rows of an import, for any of these phones, that no batch will settle any more.
+
+        They hold no key, so `held` does not find them; an edited list may still name them.
+        """
+        found = self._looked_up(
+            phones,
+            "SELECT r.id, r.phone, r.row_key, r.revision, r.batch_id IS NULL FROM temp.wanted w "
+            "CROSS JOIN rows r ON r.phone = w.value LEFT JOIN batches b ON b.id = r.batch_id "
+            "WHERE r.import_id = ? AND (b.id IS NULL OR b.state = 'refused')",
+            [an_import.id],
+        )
+        return [Loose(row_id=r, phone=p, row_key=k, revision=v, is_withdrawn=bool(w)) for r, p, k, v, w in found]
 
     def _looked_up(self, values: Sequence[Any], sql: str, more: Sequence[Any] = ()) -> list[Any]:
         """A query over a temporary table of wanted values, sorted so that the look-ups walk the index once."""
@@ -260,10 +278,13 @@ class IntakeBook:
         return int(self._store.one(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0])
 
     def _drop_returning(self, row_ids: Sequence[int]) -> None:
-        """Thawed rows found again in the edited list are enqueued anew, in their new place."""
+        """Thawed rows found again in the edited list are enqueued anew, in their new place.
+
+        Only keys these rows hold are given up: after a withdrawal another import may have taken one.
+        """
         ids = [(row_id,) for row_id in row_ids]
         self._store.many(
-            "DELETE FROM identities WHERE identity IN (SELECT row_key FROM rows WHERE id = ?1 "
+            "DELETE FROM identities WHERE row_id = ?1 AND identity IN (SELECT row_key FROM rows WHERE id = ?1 "
             "UNION ALL SELECT identity FROM rows WHERE id = ?1 AND identity IS NOT NULL)",
             ids,
         )
@@ -305,12 +326,13 @@ class IntakeBook:
         parent_id: int | None = None,
     ) -> None:
         """Freezes batches: membership, exact bytes, their hash and the key (law 3). Called inside a transaction."""
-        numbered = list(enumerate(zip(batches, spans, strict=True), first_batch_id))
+        free = [self._under_free_key(import_id, batch) for batch in batches]
+        numbered = list(enumerate(zip(free, spans, strict=True), first_batch_id))
         self._store.many(
-            "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, parent_id, "
-            "changed_ms) VALUES (?, ?, 'frozen', ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, generation, "
+            "parent_id, changed_ms) VALUES (?, ?, 'frozen', ?, ?, ?, ?, ?, ?, ?)",
             [
-                (batch_id, import_id, batch.size_rows, *span, batch.request_key, parent_id, now_ms)
+                (batch_id, import_id, batch.size_rows, *span, batch.request_key, batch.generation, parent_id, now_ms)
                 for batch_id, (batch, span) in numbered
             ],
         )
@@ -318,6 +340,18 @@ class IntakeBook:
             "INSERT INTO bodies VALUES (?, ?, ?)",
             ((batch_id, batch.sha256, zlib.compress(batch.body_bytes, 1)) for batch_id, (batch, _) in numbered),
         )
+
+    def _under_free_key(self, import_id: int, batch: NewBatch) -> NewBatch:
+        """The batch, in a later generation where its key was refused before: a server may remember the refusal."""
+        free = batch
+        while self._store.one(
+            "SELECT 1 FROM batches WHERE request_key = ? AND state IN ('refused', 'split')", [free.request_key]
+        ):
+            seed = self._store.one(
+                "SELECT c.key_seed FROM imports i JOIN campaigns c ON c.id = i.campaign_id WHERE i.id = ?", [import_id]
+            )[0]
+            free = free.in_generation(seed, free.generation + 1)
+        return free
 
     def _add_rejects(self, import_id: int, chunk: IntakeChunk) -> None:
         self._store.many(
@@ -370,7 +404,10 @@ class IntakeBook:
         return self._must_find(an_import.id)
 
     def _settle_revision(self, an_import: Import) -> tuple[int, int]:
-        """Rows an edited list no longer holds: withdrawn if they were never armed, carried on if they were."""
+        """Rows an edited list no longer holds: withdrawn if they were never armed, carried on if they were.
+
+        A withdrawn row gives up the keys it holds. One withdrawn earlier holds none: its key may be another row's now.
+        """
         if an_import.revision == 1:
             return 0, 0
         mine = "FROM rows WHERE id >= ? AND import_id = ?"
@@ -378,8 +415,9 @@ class IntakeBook:
         run = self._store.connection.execute
         for column in ("row_key", "identity"):
             run(
-                f"DELETE FROM identities WHERE identity IN (SELECT {column} {mine} AND batch_id IS NULL)",
-                values,
+                f"DELETE FROM identities WHERE identity IN (SELECT {column} {mine} AND batch_id IS NULL) "
+                "AND (SELECT import_id = ? AND batch_id IS NULL FROM rows WHERE id = identities.row_id)",
+                [*values, an_import.id],
             )
         withdrawn = run(f"SELECT count(*) {mine} AND batch_id IS NULL", values).fetchone()[0]
         carried = run(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from importer.body import batch_body
@@ -72,6 +72,8 @@ class NewBatch:
     size_rows: int
     body_bytes: bytes = field(repr=False)
     sha256: bytes
+    row_keys: tuple[bytes, ...] = field(repr=False)
+    generation: int = 0
 
     @classmethod
     def made_of(cls, seed: str, row_keys: Sequence[bytes], items: Sequence[str]) -> NewBatch:
@@ -82,7 +84,12 @@ class NewBatch:
             size_rows=len(items),
             body_bytes=body,
             sha256=hashlib.sha256(body).digest(),
+            row_keys=tuple(row_keys),
         )
+
+    def in_generation(self, seed: str, generation: int) -> NewBatch:
+        """The same rows and bytes under the key of a later generation."""
+        return replace(self, request_key=request_key(seed, generation, self.row_keys), generation=generation)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +150,28 @@ class Held:
     revision: int
     is_thawed: bool
     row_key: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loose:
+    """A row that no batch will settle: withdrawn (or thawed) when `is_withdrawn`, else declined by the platform."""
+
+    row_id: int
+    phone: int
+    row_key: bytes
+    revision: int
+    is_withdrawn: bool
+
+    def as_held(self, import_id: int) -> Held:
+        """As if it still held its key."""
+        return Held(
+            identity=self.row_key,
+            row_id=self.row_id,
+            import_id=import_id,
+            revision=self.revision,
+            is_thawed=self.is_withdrawn,
+            row_key=self.row_key,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,24 +13,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from importer.errors import LedgerProblem
+from importer.keys import request_key
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.records import NewPart, Sendable, Settlement
 from importer.ledger.store import Store
 from importer.protocol import Arming, Batch, State, recover
 
 _BATCH_COLUMNS = (
-    "b.id, b.state, b.size_rows, b.epoch, b.is_ambiguous, b.sends, b.first_low_ms, b.first_boot_ms, b.first_boot_id"
+    "b.id, b.state, b.size_rows, b.epoch, b.generation, b.is_ambiguous, b.sends, b.first_low_ms, b.first_boot_ms, "
+    "b.first_boot_id"
 )
 
 
 def batch_from_row(row: Sequence[Any]) -> Batch:
     """A protocol batch from the columns above (its id left aside)."""
-    _, state, size_rows, epoch, is_ambiguous, sends, low_ms, boot_ms, boot_id = row
+    _, state, size_rows, epoch, generation, is_ambiguous, sends, low_ms, boot_ms, boot_id = row
     first = None if boot_id is None else Arming(server_low_ms=low_ms, boot_ms=boot_ms, boot_id=boot_id)
     return Batch(
         state=State(state),
         size_rows=size_rows,
         epoch=epoch,
+        generation=generation,
         is_ambiguous=bool(is_ambiguous),
         first_armed=first,
         sends=sends,
@@ -86,9 +89,9 @@ class SendBook:
         return [
             Sendable(
                 id=row[0],
-                batch=batch_from_row(row[:9]),
-                request_key=row[9],
-                body_bytes=_checked(row[10], row[11], row[0]),
+                batch=batch_from_row(row[:10]),
+                request_key=row[10],
+                body_bytes=_checked(row[11], row[12], row[0]),
             )
             for row in rows
         ]
@@ -121,6 +124,22 @@ class SendBook:
         """Moves a batch that no send is open for: its window closed, or a person decided."""
         with self._store.transaction():
             self._move(sendable.id, sendable.batch.state, after, reason, now_ms)
+
+    def renew(self, sendable: Sendable, after: Batch, seed: str, reason: str, *, now_ms: int) -> None:
+        """Gives a batch that was only ever refused the key of its next generation."""
+        key = request_key(seed, after.generation, self.row_keys(sendable.id))
+        with self._store.transaction():
+            self._move(sendable.id, sendable.batch.state, after, reason, now_ms)
+            self._store.change_one("UPDATE batches SET request_key = ? WHERE id = ?", [key, sendable.id])
+
+    def outcomes(self, sendable: Sendable) -> list[tuple[int, str]]:
+        """When the sends of a batch's present epoch were armed and how they ended, newest first."""
+        rows = self._store.all(
+            "SELECT armed_ms, outcome FROM sends WHERE batch_id = ? AND epoch = ? AND ended_ms IS NOT NULL "
+            "ORDER BY id DESC",
+            [sendable.id, sendable.batch.epoch],
+        )
+        return [(armed_ms, outcome) for armed_ms, outcome in rows]
 
     def cut(self, sendable: Sendable, parts: Sequence[NewPart], reason: str, *, now_ms: int) -> None:
         """Cuts a batch that was never armed into parts with keys of their own."""
@@ -166,10 +185,10 @@ class SendBook:
     def _move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
         first = after.first_armed
         self._store.change_one(
-            "UPDATE batches SET state = ?, epoch = ?, is_ambiguous = ?, sends = ?, first_low_ms = ?, "
+            "UPDATE batches SET state = ?, epoch = ?, generation = ?, is_ambiguous = ?, sends = ?, first_low_ms = ?, "
             "first_boot_ms = ?, first_boot_id = ?, reason = ?, changed_ms = ? WHERE id = ? AND state = ?",
             [
-                str(after.state), after.epoch, int(after.is_ambiguous), after.sends,
+                str(after.state), after.epoch, after.generation, int(after.is_ambiguous), after.sends,
                 first and first.server_low_ms, first and first.boot_ms, first and first.boot_id,
                 reason, now_ms, batch_id, str(before),
             ],
@@ -195,7 +214,8 @@ class SendBook:
         for column in ("row_key", "identity"):
             self._store.connection.execute(
                 f"DELETE FROM identities WHERE identity IN (SELECT r.{column} FROM rows r JOIN batches b "
-                "ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id WHERE b.id = ?)",
+                "ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id WHERE b.id = ?1) "
+                "AND (SELECT batch_id = ?1 FROM rows WHERE id = identities.row_id)",
                 [batch_id],
             )
 

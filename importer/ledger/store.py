@@ -41,7 +41,7 @@ class Store:
                 yield
                 self.connection.execute("COMMIT")
             except BaseException as problem:
-                self.is_broken = isinstance(problem, sqlite3.Error)
+                self.is_broken = self.is_broken or isinstance(problem, sqlite3.Error)
                 with contextlib.suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
                 raise

@@ -15,14 +15,14 @@ NO_REGION = ""  # no default region: bare digits are read country code first
 UNKNOWN_REGION = "ZZ"  # a region was named that nobody knows: only numbers with a plus can be read
 
 REGIONS = (*sorted(phonenumbers.SUPPORTED_REGIONS), "001")
-# What stopped a reading, before `faults` has looked at the cell for a reason a person can act on.
-FAULTS = ("not_viable", *REASONS)
+# What stopped a reading. One word more than the reasons: `not_viable` is replaced before anybody sees it, and with
+# one Enum for both a fault becomes a reason without a cast.
+FAULTS = (*REASONS, "not_viable")
 
 VERDICT = pl.Enum(VERDICTS)
 REGION = pl.Enum(REGIONS)
 TYPE = pl.Enum(TYPES)
-FAULT = pl.Enum(FAULTS)
-REASON = pl.Enum(REASONS)
+FAULT = REASON = pl.Enum(FAULTS)
 WARNING = pl.Enum(WARNINGS)
 
 # One row per cell. `fault` is null exactly when the verdict is valid. `plus_*` is the other reading of bare digits,

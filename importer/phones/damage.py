@@ -30,6 +30,10 @@ _TWO_RUNS = rf"{_RUN}(?:\s+|\s*/\s*|\s+\p{{L}}{{1,4}}\s+){_RUN}"
 # No damage without one of these: most cells are done after this one look.
 _SUSPICION = rf"{_EMPTY}|[.,]0{{1,2}}\s*$|[eE][+-]?[0-9]|[0-9][^0-9]*[/;,|&\n\r\t+\uFF0B][^0-9]*[0-9]"
 
+# Faults that say little, so that the cell is looked at again; fewer digits than three are no number to anybody.
+_VAGUE_FAULTS = ("not_viable", "too_long", "wrong_length")
+_FEWEST_DIGITS = 3
+
 _LABELLED = r"(?:e?xt(?:ensi(?:o\u0301?|\u00F3))?n?|\u0434\u043E\u0431|anexo|int|[x#~,;])"
 _EXTENSION = rf"(?i)[0-9].*{_LABELLED}[^0-9]{{0,4}}[0-9]{{1,20}}#?\s*$"
 _THREE_LETTERS = r"[0-9+](?:.*?[A-Za-z]){3}"
@@ -52,26 +56,25 @@ def damage_of(cells: pl.Series) -> pl.Series:
     return placed(same(None, len(cells), REASON), suspects, found).alias("damage")
 
 
-def sharper_fault(cell: pl.Expr, fault: pl.Expr) -> pl.Expr:
-    """The reason a person can act on, for cells rejected with `fault`. **Shapes**: strings and FAULT in, REASON out."""
-    is_unreadable = fault == "not_viable"
-    digits = cell.str.count_matches(r"\p{Nd}")
-    return (
-        pl.when(fault.is_in(["not_viable", "too_long", "wrong_length"]) & cell.str.contains(_TWO_RUNS))
-        .then(pl.lit("two_numbers"))
-        .when(is_unreadable & (digits == 0))
-        .then(pl.lit("not_a_number"))
-        .when(is_unreadable & cell.str.contains(INVISIBLE))
-        .then(pl.lit("invisible_characters"))
-        .when(is_unreadable & cell.str.contains(r"\p{L}"))
-        .then(pl.lit("letters"))
-        .when(is_unreadable & (digits < 3))
-        .then(pl.lit("too_short"))
-        .when(is_unreadable)
-        .then(pl.lit("not_a_number"))
-        .otherwise(fault.cast(pl.String))
-        .cast(REASON)
-    )
+def sharper_faults(cells: pl.Series, faults: pl.Series) -> pl.Series:
+    """The reason a person can act on, for cells rejected with these faults. **Shapes**: strings and FAULT, REASON."""
+    vague = faults.is_in(_VAGUE_FAULTS).arg_true()
+    cells, given = cells.gather(vague), faults.gather(vague)
+    is_unreadable = given == "not_viable"
+    digits = cells.str.count_matches(r"\p{Nd}")
+    found = pl.select(
+        _first_of(
+            {
+                "two_numbers": cells.str.contains(_TWO_RUNS),
+                "not_a_number": is_unreadable & (digits == 0),
+                "invisible_characters": is_unreadable & cells.str.contains(INVISIBLE),
+                "letters": is_unreadable & cells.str.contains(r"\p{L}"),
+                "too_short": is_unreadable & (digits < _FEWEST_DIGITS),
+            }
+        ).cast(REASON)
+    ).to_series()
+    other = given.zip_with(~is_unreadable, same("not_a_number", len(given), REASON))
+    return placed(faults, vague, found.zip_with(found.is_not_null(), other))
 
 
 def warnings_of(cells: pl.Series, e164: pl.Series) -> pl.Series:

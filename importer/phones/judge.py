@@ -12,8 +12,8 @@ from collections.abc import Callable
 import phonenumbers
 import polars as pl
 
-from importer.phones.columns import CHECKED, NO_REGION, REASON, UNKNOWN_REGION, all_false, placed
-from importer.phones.damage import damage_of, sharper_fault, warnings_of
+from importer.phones.columns import CHECKED, NO_REGION, REASON, UNKNOWN_REGION, all_false, placed, same
+from importer.phones.damage import damage_of, sharper_faults, warnings_of
 from importer.phones.rules import PhoneRules
 from importer.phones.shortcodes import is_short_code
 
@@ -105,25 +105,21 @@ def _sharpen(read: Reader, reading: pl.DataFrame, region: str) -> pl.DataFrame:
 
 
 def _reasons(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
-    is_lost_zero = _is_valid_with_zero(read, rejected, region)
-    return rejected.select(
-        pl.when(pl.col("damage").is_not_null())
-        .then(pl.col("damage"))
-        .when(pl.col("is_bare") & pl.col("plus_e164").is_not_null())
-        .then(pl.lit("lost_plus", dtype=REASON))
-        .when(is_lost_zero)
-        .then(pl.lit("lost_leading_zero", dtype=REASON))
-        .when(pl.col("is_bare") & is_short_code(rejected["cell"], region))
-        .then(pl.lit("short_code", dtype=REASON))
-        .otherwise(sharper_fault(pl.col("cell"), pl.col("fault")))
-        .alias("reason")
-    ).to_series()
+    """The most telling reason for each rejected row: damage, else what would have made it a number, else its fault."""
+    reasons = sharper_faults(rejected["cell"], rejected["fault"])
+    is_lost_plus = rejected["is_bare"] & rejected["plus_e164"].is_not_null()
+    reasons = _marked(reasons, is_lost_plus.arg_true(), "lost_plus")
+    others = (rejected["is_bare"] & ~is_lost_plus & (reasons != "two_numbers")).arg_true()
+    cells = rejected["cell"].gather(others)
+    reasons = _marked(reasons, others.filter(is_short_code(cells, region)), "short_code")
+    reasons = _marked(reasons, others.filter(_is_valid_with_zero(read, cells, region)), "lost_leading_zero")
+    return rejected["damage"].zip_with(rejected["damage"].is_not_null(), reasons)
 
 
-def _is_valid_with_zero(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
-    rows = rejected["is_bare"].arg_true()
-    lost = all_false(len(rejected))
-    if not len(rows):
-        return lost
-    with_zero = rejected["cell"].gather(rows).str.replace(r"^[^\p{Nd}]*", "0")
-    return placed(lost, rows, read(with_zero, region)["verdict"] == "valid")
+def _marked(reasons: pl.Series, rows: pl.Series, reason: str) -> pl.Series:
+    return placed(reasons, rows, same(reason, len(rows), REASON))
+
+
+def _is_valid_with_zero(read: Reader, cells: pl.Series, region: str) -> pl.Series:
+    with_zero = cells.str.replace(r"^[^\p{Nd}]*", "0")
+    return read(with_zero, region)["verdict"] == "valid" if len(cells) else all_false(0)

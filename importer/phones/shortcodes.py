@@ -11,7 +11,7 @@ from functools import cache
 import polars as pl
 from phonenumbers import PhoneMetadata
 
-from importer.phones.columns import all_false
+from importer.phones.columns import all_false, placed
 from importer.phones.patterns import rust
 
 _LONGEST_DIGITS = 6
@@ -22,8 +22,9 @@ def is_short_code(cells: pl.Series, region: str) -> pl.Series:
     pattern = _pattern(region)
     if pattern is None:
         return all_false(len(cells))
-    digits = cells.str.replace_all("[^0-9]", "")
-    return (digits.str.len_bytes() <= _LONGEST_DIGITS) & digits.str.contains(pattern)
+    short = (cells.str.count_matches("[0-9]") <= _LONGEST_DIGITS).arg_true()
+    digits = cells.gather(short).str.replace_all("[^0-9]", "")
+    return placed(all_false(len(cells)), short, digits.str.contains(pattern))
 
 
 @cache

@@ -114,15 +114,17 @@ class World:
         missing = table.fact("code", found.filter(~table.fact("is_loaded", found))).unique()
         if not len(missing):
             return table, found
-        self._load(missing.to_list())
-        return self.table, self.table.look_up(digits)
+        table = self._with(missing.to_list())
+        return table, table.look_up(digits)
 
-    def _load(self, codes: list[int]) -> None:
+    def _with(self, codes: list[int]) -> Table:
         with self._lock:
-            for code in codes:
-                if code not in self._spans:
-                    self._spans[code] = [(start, self._id(answer)) for start, answer in _code_spans(code)]
-            self.table = self._build()
+            new = [code for code in codes if code not in self._spans]
+            for code in new:
+                self._spans[code] = [(start, self._id(answer)) for start, answer in _code_spans(code)]
+            if new:
+                self.table = self._build()
+            return self.table
 
     def _id(self, answer: Answer) -> int:
         return self._ids.setdefault(answer, len(self._ids))

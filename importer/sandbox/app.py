@@ -8,6 +8,7 @@ connection, so a test means the same in both places.
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     import threading
 
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]+", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,6 +107,8 @@ class Sandbox:
             if seed is not None and seed != stored:
                 raise UsageProblem(f"the sandbox file was made with seed {stored}", hint="leave the seed out")
             for token in tokens or self._store.tokens() or (f"{8231 + stored}.7056.1b131df1",):
+                if _TOKEN.fullmatch(token) is None:
+                    raise UsageProblem("a token may hold letters, digits and . _ ~ - only")
                 self._store.add_campaign(token, self._now_s())
         return stored
 
@@ -174,7 +180,8 @@ class Sandbox:
             content_type=environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower(),
             body=body.data,
             is_whole=body.is_whole,
-            problem=body.problem or matched.problem,
+            unread=body.problem,
+            stray=matched.problem,
             arrived_at_s=arrived_at_s,
             arrived_order=arrived_order,
             struck=self._plan.strike(matched.operation, now_s=arrived_at_s, body_bytes=len(body.data)),
@@ -189,29 +196,30 @@ class Sandbox:
             number = self._store.next_request()
             outcome = self._decide(arrival, number, content)
             reply = self._as_sent(arrival, outcome.reply)
-            self._store.log(
-                number,
-                LogEntry(
-                    operation=arrival.operation,
-                    method=arrival.method,
-                    campaign=outcome.campaign.id if outcome.campaign else None,
-                    key=arrival.key,
-                    body_sha256=body_sha256,
-                    content_sha256=content,
-                    body_bytes=len(arrival.body),
-                    arrived_at_s=arrival.arrived_at_s,
-                    committed_at_s=self._clock(),
-                    arrived_order=arrival.arrived_order,
-                    is_executed=outcome.is_executed,
-                    is_replayed=outcome.is_replayed,
-                    fault=arrival.struck.label if arrival.is_whole else "cut-request",
-                    status=reply.status if arrival.is_whole and effects.loss(arrival.struck) is None else None,
-                ),
+            is_answered = arrival.is_whole and effects.loss(arrival.struck) is None
+            entry = LogEntry(
+                operation=arrival.operation,
+                method=arrival.method,
+                campaign=outcome.campaign.id if outcome.campaign else None,
+                key=arrival.key,
+                body_sha256=body_sha256,
+                content_sha256=content,
+                body_bytes=len(arrival.body),
+                arrived_at_s=arrival.arrived_at_s,
+                committed_at_s=self._clock(),
+                arrived_order=arrival.arrived_order,
+                is_executed=outcome.is_executed,
+                is_replayed=outcome.is_replayed,
+                fault=arrival.struck.label if arrival.is_whole else "cut-request",
+                status=reply.status if is_answered else None,
             )
+            self._store.log(number, entry)
         self._delay(arrival, "after")
         return number, reply
 
     def _as_sent(self, arrival: Arrival, reply: Reply) -> Reply:
+        if arrival.unread is not None:
+            return reply
         return effects.garbled(effects.replaced(reply, arrival.struck, self._clock()), arrival.struck)
 
     def _delay(self, arrival: Arrival, phase: str) -> None:
@@ -221,15 +229,13 @@ class Sandbox:
 
     def _decide(self, arrival: Arrival, number: int, content: bytes) -> _Outcome:
         campaign = self._store.campaign(arrival.token)
-        if not arrival.is_whole:
-            return _Outcome(reply=Reply(), campaign=campaign)
+        if arrival.unread is not None or not arrival.is_whole:
+            return _Outcome(reply=arrival.unread.reply if arrival.unread else Reply(), campaign=campaign)
         blocker = effects.blocker(arrival.struck)
         if blocker is not None:
             return self._blocked(arrival, campaign, content, blocker)
-        if arrival.problem is not None:
-            return _Outcome(reply=arrival.problem.reply)
         if campaign is None:
-            return _Outcome(reply=replies.invalid_token().reply)
+            return _Outcome(reply=(arrival.stray or replies.invalid_token()).reply)
         if arrival.key is None or arrival.operation not in KEYED:
             return self._carried_out(arrival, campaign, number)
         return self._keyed(arrival, campaign, number, content, arrival.key)

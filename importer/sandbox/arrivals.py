@@ -58,7 +58,11 @@ _URLS = Map([Rule(path, methods=[method], endpoint=operation) for method, path, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """What came over the wire. `problem` is a refusal that needs no campaign; `is_whole` is False for a cut body."""
+    """What came over the wire.
+
+    `unread` is the refusal of a body that was left on the wire: nothing else may be answered, and the connection
+    ends. `stray` is that of a path or method that is no operation. `is_whole` is False for a body cut short.
+    """
 
     operation: str
     method: str
@@ -68,7 +72,8 @@ class Arrival:
     content_type: str
     body: bytes
     is_whole: bool
-    problem: Refusal | None
+    unread: Refusal | None
+    stray: Refusal | None
     arrived_at_s: float
     arrived_order: int
     struck: Struck
@@ -98,19 +103,25 @@ def match(environ: WSGIEnvironment) -> Matched:
     path = environ.get("PATH_INFO", "").encode("latin-1", "replace").decode("utf-8", "replace")
     method = environ["REQUEST_METHOD"]
     try:
-        operation, found = _URLS.match(path, method="GET" if method == "HEAD" else method)
+        operation, found = _URLS.match(path, method=method)
     except MethodNotAllowed as error:
-        allowed = (("Allow", ", ".join(sorted(error.valid_methods or ()))),)
-        problem = replies.plain_error(405, "method_not_allowed", "Method not allowed here", headers=allowed)
-        return Matched(operation=UNKNOWN, problem=problem)
+        allowed = ", ".join(sorted({*(error.valid_methods or ())} - {"HEAD"}))
+        return Matched(operation=UNKNOWN, problem=_wrong_method(allowed))
     except HTTPException:
         return Matched(operation=UNKNOWN, problem=replies.plain_error(404, "not_found", "There is no such operation"))
+    if method == "HEAD":
+        return Matched(operation=UNKNOWN, problem=_wrong_method("GET"))
     return Matched(operation=operation, token=found["token"])
+
+
+def _wrong_method(allowed: str) -> Refusal:
+    headers = (("Allow", allowed),)
+    return replies.plain_error(405, "method_not_allowed", "Method not allowed here", headers=headers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Body:
-    """The bytes of a body, and what went wrong reading them."""
+    """The bytes of a body, or why it was left unread, or that it was cut short."""
 
     data: bytes = b""
     is_whole: bool = True
@@ -119,9 +130,9 @@ class Body:
 
 def read_body(environ: WSGIEnvironment, max_bytes: int) -> Body:
     """The whole body of a request, or why there is none; a refused body stays unread and the connection ends."""
-    stated = environ.get("CONTENT_LENGTH") or ""
-    if not stated:
+    if "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
         return _read_chunked(environ, max_bytes)
+    stated = environ.get("CONTENT_LENGTH") or "0"
     if not (stated.isascii() and stated.isdigit()):
         return Body(problem=_refused_unread(400, "bad_request", "Content-Length is no number"))
     if len(stated) > 15 or int(stated) > max_bytes:
@@ -131,8 +142,6 @@ def read_body(environ: WSGIEnvironment, max_bytes: int) -> Body:
 
 
 def _read_chunked(environ: WSGIEnvironment, max_bytes: int) -> Body:
-    if "chunked" not in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
-        return Body()
     try:
         data = _read_up_to(environ["wsgi.input"], max_bytes + 1)
     except OSError:

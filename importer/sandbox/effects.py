@@ -14,6 +14,9 @@ from importer.sandbox import replies
 from importer.sandbox.faults import Fault, Struck
 from importer.sandbox.replies import Reply
 
+_STATUSES = frozenset(int(status) for status in HTTPStatus)
+_BODILESS = frozenset({204, 304})
+"""A body after these would be read as the next answer. **Source**: RFC 9112 §6.3."""
 _REPLACING = frozenset({"status", "html", "error-after-commit", "too-large"})
 
 
@@ -34,11 +37,8 @@ def replacement(fault: Fault, now_s: float) -> Reply:
         return _html(fault.code)
     phrase = HTTPStatus(fault.code).phrase if fault.code in _STATUSES else "Unknown"
     facts = {"type": fault.type, "message": phrase} if fault.type else {"error": phrase, "status": fault.code}
-    reply = replies.json_reply(facts, status=fault.code)
-    return Reply(status=reply.status, body=reply.body, headers=_retry_after(fault, now_s))
-
-
-_STATUSES = frozenset(int(status) for status in HTTPStatus)
+    body = b"" if fault.code in _BODILESS else replies.json_reply(facts).body
+    return Reply(status=fault.code, body=body, headers=_retry_after(fault, now_s))
 
 
 def _html(code: int) -> Reply:

@@ -18,7 +18,7 @@ from importer.errors import ListProblem
 from importer.sources.records import MIB, ReadOptions
 
 READ_BYTES: Final = MIB
-BLOCK_BYTES: Final = 4 * MIB
+BLOCK_BYTES: Final = 2 * MIB
 ZSTD_STEP_BYTES: Final = 1_024  # a Zstandard run-length block turns 4 bytes into 128 KiB: small bites bound the burst
 RATIO_FREE_BYTES: Final = 64 * MIB  # below this size no ratio is suspicious
 ZSTD_WINDOW_BYTES: Final = 128 * MIB  # Source: RFC 8878 asks decoders for 8 MiB; `zstd --long` needs 128 MiB

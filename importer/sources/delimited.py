@@ -45,7 +45,7 @@ class DelimitedReader:
     def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The rows from `first_row_no` on; all of the file is counted into `tally`."""
         digest = new_digest()
-        scanner = RecordScanner(self._dialect.grammar, max_record_bytes=self._options.max_cell_bytes)
+        scanner = RecordScanner(self._dialect.grammar, max_record_bytes=self._options.max_cell_bytes, width=self._width)
         with self._file.opened() as file:
             blocks = text_blocks(
                 file,

@@ -18,13 +18,14 @@ import polars as pl
 
 MAX_RECORD_LINES: Final = 1_000  # a quoted cell with more line ends than this is an unclosed quote
 
+MAX_PATTERN_FIELDS: Final = 64  # a pattern that repeats a field more often is no longer quick to build
+
 CLOSED, OPEN, BROKEN = 0, 1, 2  # what a line does to the state it is met in
 _FIRST_LETTER: Final = 65
 # One letter per line: 3 * (what it does at a record's start) + (what it does inside quotes), from A on.
-_SEGMENT: Final = re.compile(
-    rb"(?P<run>[^DEF]+)|(?P<many>[DEF][BEH]{0,%d}[ADG])|(?P<more>[DEF][BEH]{0,%d}\Z)|[DEF]"
-    % (MAX_RECORD_LINES, MAX_RECORD_LINES)
-)
+_OPENS: Final = re.compile(rb"[DEF]")
+_STAYS_NO_MORE: Final = re.compile(rb"[^BEH]")
+_CLOSES: Final = b"ADG"
 
 ABSENT: Final = b"\x1f"  # the unit separator, as good as never in a list: lets polars split lines as one column
 
@@ -65,9 +66,15 @@ class Grammar:
     @property
     def plain_record(self) -> str:
         """Matches a record in which quote characters only quote."""
-        quote, delimiter = re.escape(self.quote), re.escape(self.delimiter)
-        field = f"(?:{self._quoted}|[^{quote}{delimiter}\r\n]*)"
-        return f"^{field}(?:{delimiter}{field})*$"
+        return f"^{self._plain_field}(?:{re.escape(self.delimiter)}{self._plain_field})*$"
+
+    def plain_record_of(self, width: int) -> str:
+        """Matches such a record of exactly `width` fields."""
+        return f"^{self._plain_field}(?:{re.escape(self.delimiter)}{self._plain_field}){{{width - 1}}}$"
+
+    @property
+    def _plain_field(self) -> str:
+        return f"(?:{self._quoted}|[^{re.escape(self.quote)}{re.escape(self.delimiter)}\r\n]*)"
 
     @property
     def closed(self) -> str:
@@ -122,11 +129,13 @@ class RecordScanner:
     **Shapes**: a frame of `RECORD_SCHEMA` per block: row_no; the record's text without its line end; flaw (null, or
     `undecodable`, `nul`, `oversized`, `bad_quote`); its field count; and is_odd, for a quote character that does not
     quote. Blank lines are left out, but have taken a row number.
+    `width`, the field count to expect, only makes it faster.
     **Law**: the records are the same however the bytes are cut into blocks.
     """
 
-    def __init__(self, grammar: Grammar, *, max_record_bytes: int) -> None:
+    def __init__(self, grammar: Grammar, *, max_record_bytes: int, width: int = 1) -> None:
         self._grammar = grammar
+        self._width = width if width <= MAX_PATTERN_FIELDS else 1
         self._max_record_bytes = max_record_bytes
         self._carried = b""
         self._next_row_no = 1
@@ -142,7 +151,7 @@ class RecordScanner:
         data, self._carried = self._carried + block, b""
         is_quoting = bool(self._grammar.quote) and self._grammar.quote.encode() in data
         lines = self._checked(lines_of(data, is_quoting=is_quoting), has_nul=b"\0" in data)
-        records = self._counted(self._judged(lines))
+        records = self._judged(lines)
         if (records["state"] == OPEN).any():
             records = self._joined(records, data.splitlines(keepends=True), is_last=is_last)
         return self._numbered(records).select(*RECORD_SCHEMA)
@@ -157,16 +166,28 @@ class RecordScanner:
         return lines.with_columns(flaw=pl.when(is_long).then(pl.lit("oversized")).otherwise(flaw))
 
     def _judged(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """What each line does at the start of a record, as state and is_odd. Lines without quotes are whole records."""
-        sound = pl.col("flaw").is_null()
+        """What each line does at the start of a record: state, is_odd and fields (meaningless where flawed).
+
+        Three sieves, the cheapest first: lines without quotes are whole records; then those of the usual shape.
+        """
+        fields = pl.col("text").str.count_matches(self._grammar.delimiter, literal=True) + 1
         lines = lines.with_columns(
-            state=pl.when(sound).then(CLOSED).otherwise(BROKEN).cast(pl.UInt8), is_odd=pl.lit(value=False)
+            state=pl.when(pl.col("flaw").is_null()).then(CLOSED).otherwise(BROKEN).cast(pl.UInt8),
+            is_odd=pl.lit(value=False),
+            fields=fields.cast(pl.UInt32),
         )
         quoting = self._quoting(lines)
         if not quoting.len():
             return lines
-        is_plain = lines[quoting].select(pl.col("text").str.contains(self._grammar.plain_record)).to_series()
-        doubtful = quoting.filter(~is_plain)
+        is_usual = lines["text"][quoting].str.contains(self._grammar.plain_record_of(self._width))
+        lines = lines.with_columns(fields=lines["fields"].scatter(quoting.filter(is_usual), self._width))
+        return lines if is_usual.all() else self._doubted(lines, quoting.filter(~is_usual))
+
+    def _doubted(self, lines: pl.DataFrame, unusual: pl.Series) -> pl.DataFrame:
+        """The verdict on lines with quotes that are not of the usual shape; the loose patterns come last."""
+        texts = lines["text"][unusual]
+        lines = lines.with_columns(fields=lines["fields"].scatter(unusual, self._fields(texts)))
+        doubtful = unusual.filter(~texts.str.contains(self._grammar.plain_record))
         if not doubtful.len():
             return lines
         state = lines[doubtful].select(_verdict(self._grammar.closed, self._grammar.opens)).to_series()
@@ -182,15 +203,6 @@ class RecordScanner:
             return pl.Series([], dtype=pl.UInt32)
         has_quote = pl.col("flaw").is_null() & pl.col("text").str.contains(self._grammar.quote, literal=True)
         return lines.select(has_quote.arg_true()).to_series()
-
-    def _counted(self, lines: pl.DataFrame) -> pl.DataFrame:
-        """Field counts; those of flawed lines mean nothing."""
-        fields = pl.col("text").str.count_matches(self._grammar.delimiter, literal=True) + 1
-        lines = lines.with_columns(fields=fields.cast(pl.UInt32))
-        quoting = self._quoting(lines)
-        if not quoting.len():
-            return lines
-        return lines.with_columns(fields=lines["fields"].scatter(quoting, self._fields(lines["text"][quoting])))
 
     def _fields(self, texts: pl.Series) -> pl.Series:
         """Field counts of whole records that have quotes."""
@@ -216,20 +228,27 @@ class RecordScanner:
         return joined[:end].filter("is_first")
 
     def _spans(self, lines: pl.DataFrame, raw: list[bytes], *, is_last: bool) -> tuple[list[tuple[int, int]], int]:
-        """The line spans of records of more than one line, and where the lines to carry over begin."""
+        """The line spans of records of more than one line, and where the lines to carry over begin.
+
+        Linear even when every line opens a quote that never closes: where the quoting stops is looked for once.
+        """
         letters = bytes((lines["state"] * 3 + self._inside(lines) + _FIRST_LETTER).to_list())
         spans: list[tuple[int, int]] = []
-        at = 0
-        while match := _SEGMENT.match(letters, at):
-            start, at = match.span()
-            if match.lastgroup == "run":
+        at = last = 0
+        while opening := _OPENS.search(letters, at):
+            start = opening.start()
+            if last <= start:
+                stop = _STAYS_NO_MORE.search(letters, start + 1)
+                last = stop.start() if stop else lines.height
+            at = start + 1
+            is_cut = last == lines.height
+            may_end = not is_last if is_cut else letters[last] in _CLOSES
+            if not may_end or last - start > MAX_RECORD_LINES + 1 or not self._fits(raw[start : last + 1]):
                 continue
-            if match.lastgroup is None or not self._fits(raw[start:at]) or (match.lastgroup == "more" and is_last):
-                at = start + 1
-            elif match.lastgroup == "more":
+            if is_cut:
                 return spans, start
-            else:
-                spans.append((start, at))
+            at = last + 1
+            spans.append((start, at))
         return spans, lines.height
 
     def _inside(self, lines: pl.DataFrame) -> pl.Series:

@@ -23,6 +23,7 @@ from importer.sandbox import FAULT_NAMES, Sandbox, records
 from .calling import Caller
 
 READY = re.compile(r"sandbox ready at (http://127\.0\.0\.1:[0-9]+)  campaign token: (\S+)\n")
+ANYWHERE = "0.0.0.0"  # noqa: S104 - the address the warning is about
 MAIN = "from importer.cli.sandbox import command; command()"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -78,7 +79,7 @@ def test_options_reach_the_server(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_host_others_can_reach_is_warned_about(tmp_path: Path) -> None:
     """Written out, 0.0.0.0 is served, with a warning on stderr."""
-    with _started("--port", "0", "--db", str(tmp_path / "sandbox.db"), "--host", "0.0.0.0") as process:
+    with _started("--port", "0", "--db", str(tmp_path / "sandbox.db"), "--host", ANYWHERE) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("sandbox ready at http://0.0.0.0:")
         process.send_signal(signal.SIGTERM)
@@ -127,7 +128,8 @@ def test_a_bad_fault_is_a_usage_problem(tmp_path: Path, fault: str) -> None:
 @pytest.mark.slow
 def test_the_command_loads_no_server_before_it_is_run() -> None:
     """Help must be quick, and work without the extra."""
-    code = "import sys, importer.cli.sandbox; print([n for n in ('werkzeug', 'httpx', 'polars', 'sqlite3') if n in sys.modules])"
+    heavy = "'werkzeug', 'httpx', 'polars', 'sqlite3'"
+    code = f"import sys, importer.cli.sandbox; print([name for name in ({heavy}) if name in sys.modules])"
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True, timeout=60
     )

@@ -122,6 +122,14 @@ def test_retry_after_may_be_a_date(in_process: Make, clock: Clock) -> None:
         assert parsedate_to_datetime(answer.headers["Retry-After"]).timestamp() == clock.now_s + distance_s
 
 
+@pytest.mark.parametrize("code", [204, 302, 304, 418, 599])
+def test_any_status_keeps_the_connection_in_step(over_socket: Make, code: int) -> None:
+    """Even those without a body, or without a name."""
+    caller = over_socket(faults=(f"status:code={code},times=1",))
+    assert caller.add(1).status_code == code
+    assert caller.add(1).status_code == 200
+
+
 def test_a_status_may_imitate_a_typed_refusal(in_process: Make) -> None:
     """A 4xx from a layer in front of the idempotence keys, as after a lost answer."""
     caller = in_process(faults=("status:code=404,type=invalid.token,after=1",))
@@ -313,8 +321,9 @@ def test_every_fault_is_documented(name: str) -> None:
 @pytest.mark.parametrize(
     "spec",
     ["", "loose-answer", "drop:often=1", "drop:every", "drop:every=0", "drop:every=x", "drop:how=slam", "drop:p=2",
-     "drop:op=addphones", "drop:when=10s", "drop:when=later..", "status:code=99", "status:code=abc", "too-large:bytes=0",
-     "delay:s=long", "delay:at=during", "status:retry-after=a\nb", "drop:code=500", "drop:times=-1"],
+     "drop:op=addphones", "drop:when=10s", "drop:when=later..", "status:code=99", "status:code=abc",
+     "too-large:bytes=0", "delay:s=long", "delay:at=during", "status:retry-after=a\nb", "drop:code=500",
+     "drop:times=-1"],
 )  # fmt: skip
 def test_a_bad_specification_is_refused_with_its_text(spec: str) -> None:
     """The message repeats what was written; nothing is guessed."""

@@ -11,6 +11,7 @@ import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -89,7 +90,10 @@ def test_a_duplicate_is_found_whatever_the_order_of_its_keys(in_process: Make, d
 def test_what_differs_in_campaign_payload_or_policy_is_no_duplicate(in_process: Make, db: Path) -> None:
     """The same phone may be called for several reasons."""
     caller = in_process()
-    for fields in ({}, {"payload": {}}, {"payload": {"a": "1"}}, {"payload": {"a": 1}}, {"maxAttempts": 2}):
+    several: tuple[dict[str, Any], ...] = (
+        {}, {"payload": {}}, {"payload": {"a": "1"}}, {"payload": {"a": 1}}, {"maxAttempts": 2}
+    )  # fmt: skip
+    for fields in several:
         caller.added(1, **fields)
     Caller(http=caller.http, token=OTHER_TOKEN).added(1)
     assert records.count_jobs(db) == 6
@@ -181,7 +185,7 @@ def test_another_process_reads_while_the_sandbox_writes(in_process: Make, db: Pa
     """Records need the file and nothing else, not even a server that has stopped."""
     caller = in_process()
     caller.added(*range(100))
-    code = "import sys; from pathlib import Path; from importer.sandbox import records; print(records.count_jobs(Path(sys.argv[1])))"
+    code = "import sys, pathlib, importer.sandbox.records as r; print(r.count_jobs(pathlib.Path(sys.argv[1])))"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, "-W", "error", "-c", code, str(db)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=60)
@@ -229,3 +233,10 @@ def test_another_seed_than_the_files_is_refused(db: Path) -> None:
     with pytest.raises(UsageProblem, match="seed 3"):
         Sandbox(db, seed=4)
     Sandbox(db).close()
+
+
+@pytest.mark.parametrize("token", ["", "a/b", "a b", "ä", "a\n"])
+def test_a_token_must_fit_into_a_path(db: Path, token: str) -> None:
+    """A campaign nobody could reach is refused at once."""
+    with pytest.raises(UsageProblem):
+        Sandbox(db, tokens=(token,))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +80,27 @@ def test_a_bomb_is_bounded(tmp_path: Path, kind: str) -> None:
         read_file(path)
     with pytest.raises(ListProblem, match="decompression bomb"):
         read_file(path, max_unpacked_bytes=1_000_000, max_ratio=10**9)
+
+
+def test_a_zst_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
+    """In a process that has no zstandard."""
+    (tmp_path / "list.csv.zst").write_bytes(zst(TEXT))
+    code = (
+        "import io, pathlib, sys\n"
+        "sys.modules['zstandard'] = None\n"
+        "from importer.sources import open_list\n"
+        "from importer.errors import ListProblem\n"
+        "try: open_list([sys.argv[1]], stdin=io.BytesIO(), spool_dir=pathlib.Path('spool'))\n"
+        "except ListProblem as problem: print(problem.hint)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "list.csv.zst")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert told.stdout.strip() == 'pip install "phone-list-importer[zstd]"'
 
 
 @pytest.mark.parametrize(("magic", "packer"), [(b"BZh9", "bzip2"), (b"\xfd7zXZ\x00", "xz"), (b"Rar!\x1a\x07", "RAR")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import time
 from pathlib import Path
 
 import polars as pl
@@ -29,8 +30,8 @@ GRAMMARS = st.builds(Grammar, delimiter=st.sampled_from([",", ";", "\t", "|"]), 
 ROOMY = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def scanned(blocks: list[bytes], grammar: Grammar, max_bytes: int = 1 << 20) -> pl.DataFrame:
-    frames = list(RecordScanner(grammar, max_record_bytes=max_bytes).scan_all(iter(blocks)))
+def scanned(blocks: list[bytes], grammar: Grammar, max_bytes: int = 1 << 20, width: int = 1) -> pl.DataFrame:
+    frames = list(RecordScanner(grammar, max_record_bytes=max_bytes, width=width).scan_all(iter(blocks)))
     return pl.concat(frames) if frames else pl.DataFrame()
 
 
@@ -42,13 +43,15 @@ def line_ends(data: bytes) -> list[int]:
 
 
 @ROOMY
-@given(data=LISTS, grammar=GRAMMARS, max_bytes=st.sampled_from([30, 1 << 20]))
-@example(data=b'a,"b\n"c,d\ne,f\n', grammar=Grammar(delimiter=",", quote='"'), max_bytes=1 << 20)
-@example(data=b'"a\r\nb",c\r\n5" x,"y"\r', grammar=Grammar(delimiter=",", quote='"'), max_bytes=1 << 20)
-def test_fast_scanner_finds_the_records_that_the_grammar_defines(data: bytes, grammar: Grammar, max_bytes: int) -> None:
+@given(data=LISTS, grammar=GRAMMARS, max_bytes=st.sampled_from([30, 1 << 20]), width=st.sampled_from([1, 2, 3, 900]))
+@example(data=b'a,"b\n"c,d\ne,f\n', grammar=Grammar(delimiter=",", quote='"'), max_bytes=1 << 20, width=2)
+@example(data=b'"a\r\nb",c\r\n5" x,"y"\r', grammar=Grammar(delimiter=",", quote='"'), max_bytes=1 << 20, width=2)
+def test_fast_scanner_finds_the_records_that_the_grammar_defines(
+    data: bytes, grammar: Grammar, max_bytes: int, width: int
+) -> None:
     """Row numbers, flaws, field counts and cells equal those of a reader that goes character by character."""
     slow = list(slowly.records(data, grammar.delimiter, grammar.quote, max_bytes))
-    fast = scanned([data], grammar, max_bytes).rows(named=True) if data else []
+    fast = scanned([data], grammar, max_bytes, width).rows(named=True) if data else []
     assert [row["row_no"] for row in fast] == [row_no for row_no, _ in slow]
     for row, (_, outcome) in zip(fast, slow, strict=True):
         if isinstance(outcome, str):
@@ -168,6 +171,14 @@ def test_an_unclosed_quote_ends_after_a_thousand_lines(tmp_path: Path) -> None:
     reading = read(tmp_path / "list.csv", b'phone,name\n1,"open\n' + rows)
     assert reading.reasons == {2: "bad_quote"}
     assert len(reading.rows) == 5_000
+
+
+def test_quotes_that_reopen_for_ever_take_linear_time(tmp_path: Path) -> None:
+    """Each of a million lines would go on into the next; none is ever a record."""
+    started_s = time.process_time()
+    reading = read(tmp_path / "list.csv", b'a,b\n"z\n' + b'x","y\n' * 1_000_000, delimiter=",", has_header=True)
+    assert (len(reading.bad), len(reading.rows)) == (1_000_001, 0)
+    assert time.process_time() - started_s < 30
 
 
 def test_a_hundred_megabyte_cell_is_one_bad_row(tmp_path: Path) -> None:

@@ -35,10 +35,11 @@ def test_parquet_values_become_text_that_hides_nothing(tmp_path: Path) -> None:
         }
     ).write_parquet(path)
     reading = read_file(path)
-    assert reading.rows == [
-        ("79161234567", "79161234567.0", "true", "2026-01-02", "2026-01-02T03:04:05.000000+00:00", "1.50", '["b","a"]', '{"a":"я","z":1}', None, "x"),
-        (None, "7.9e+20", "false", None, None, None, "[]", '{"a":null,"z":null}', None, "y"),
-    ]  # fmt: skip
+    assert reading.rows[0] == (
+        *("79161234567", "79161234567.0", "true", "2026-01-02", "2026-01-02T03:04:05.000000+00:00"),
+        *("1.50", '["b","a"]', '{"a":"я","z":1}', None, "x"),
+    )
+    assert reading.rows[1] == (None, "7.9e+20", "false", None, None, None, "[]", '{"a":null,"z":null}', None, "y")
     assert reading.row_nos == [1, 2]
 
 
@@ -130,6 +131,18 @@ def test_a_damaged_workbook_is_refused(tmp_path: Path) -> None:
     for size_bytes in range(4, len(sound), max(1, len(sound) // 100)):
         with pytest.raises(ListProblem):
             read(tmp_path / "list.xlsx", sound[:size_bytes])
+
+
+def test_an_old_workbook_reads_like_a_new_one() -> None:
+    """An XLS from a spreadsheet of the nineties: `people.xls` beside this file."""
+    reading = read_file(Path(__file__).with_name("people.xls"))
+    assert reading.columns == ("phone", "name", "sum")
+    assert reading.rows == [
+        ("16505550100", "Жанна", "0.5"),
+        ("+447700900123", None, "true"),
+        ("447700900124", "=x", "-5"),
+    ]
+    assert reading.row_nos == [2, 3, 5]
 
 
 def test_an_old_workbook_that_is_none_is_refused(tmp_path: Path) -> None:
