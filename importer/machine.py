@@ -8,6 +8,7 @@ starter would erase the very name it is about to report.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO, TextIO
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
@@ -191,6 +193,16 @@ def network_file_system(folder: Path) -> str | None:
 
 def _is_under(target: str, mount: str) -> bool:
     return target == mount or target.startswith(mount.rstrip("/") + "/")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """True where a person may be: daemons are started with streams that are closed, which Python shows as None."""
+    return stream is not None and stream.isatty()
+
+
+def standard_input() -> BinaryIO:
+    """Standard input as bytes; empty where the process was started without one."""
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer
 
 
 class StopSignals:

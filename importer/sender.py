@@ -157,7 +157,11 @@ class Sender:
         with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="send") as workers:
             ending = self._loop(workers)
         sends.finish(self._import_id, now_ms=self._now().unix_ms)
-        return SendResult(ending=ending, balance=self._balance, detail=self._denied)
+        return SendResult(ending=ending, balance=self._balance, detail=self._denied or self._why_away(ending))
+
+    def _why_away(self, ending: str) -> str:
+        patience_s = self._settings.patience_s
+        return f"The platform gave no useful answer for {patience_s:,.3g} s." if ending == "away" else ""
 
     def _loop(self, workers: ThreadPoolExecutor) -> str:
         ending = ""

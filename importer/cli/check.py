@@ -53,7 +53,7 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
     options = asked(context)
     settings = _settings(options, sources)
     with Progress(is_quiet=as_json) as progress:
-        report = check_list(settings, observer=progress, now=now, stdin=sys.stdin.buffer)
+        report = check_list(settings, observer=progress, now=now, stdin=standard_input())
     covered = options.values["allow_rejects"].covers(report.balance)
     if as_json:
         click.echo(json.dumps(_as_json(report, 0 if covered else 3), ensure_ascii=False))

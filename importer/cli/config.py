@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.errors import UsageProblem
+from importer.machine import is_terminal
 
 FILE_NAME = "importer.toml"
 _WHERE = frozenset({"host", "token_env", "token_file"})
@@ -107,7 +108,7 @@ def ledger_path(said: str | None, configuration: Configuration, campaign: Mappin
         return Path(said)
     if configured:
         return Path(str(configured)).expanduser()
-    if sys.stdin.isatty() or sys.stderr.isatty():
+    if is_terminal(sys.stdin) or is_terminal(sys.stderr):
         from platformdirs import user_data_path
 
         return user_data_path("importer") / "ledger.db"

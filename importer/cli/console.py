@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from importer.machine import is_terminal
 from importer.model import Balance, Event, Notice, ReadingProgress, SendingProgress
 
 LINE_INTERVAL_S = 10.0
@@ -43,7 +44,7 @@ class Progress:
     """Draws a run: a bar on a terminal, else a line every so often. An observer; use it in a `with`."""
 
     def __init__(self, *, is_quiet: bool = False) -> None:
-        self._is_terminal = sys.stderr.isatty() and not is_quiet
+        self._is_terminal = is_terminal(sys.stderr) and not is_quiet
         self._is_quiet = is_quiet
         self._bar: Any = None
         self._last_s = 0.0

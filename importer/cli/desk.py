@@ -10,6 +10,7 @@ import click
 
 from importer.cli.console import Progress, say
 from importer.cli.words import intention_text
+from importer.machine import is_terminal
 
 if TYPE_CHECKING:
     from importer.run import CameBack, CampaignFacts, Intention
@@ -22,7 +23,7 @@ class TerminalDesk:
         self._progress = progress
         self._is_yes = is_yes
         self._is_quiet = is_quiet
-        self._can_ask = sys.stdin.isatty() and sys.stderr.isatty() and not is_quiet
+        self._can_ask = is_terminal(sys.stdin) and is_terminal(sys.stderr) and not is_quiet
 
     def may_send(self, intention: Intention) -> bool:
         """Shows the intention; asks a terminal, unless it said yes already."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 
 from importer.errors import LedgerHeld
+from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.opening import open_reader, open_writer, translated
 from importer.ledger.records import Campaign, Held, Import
@@ -21,7 +22,7 @@ from importer.ledger.store import Store
 from importer.ledger.view import View
 from importer.machine import Owner, OwnerLock, make_private_folder
 
-__all__ = ["EarlierBook", "IntakeBook", "Ledger", "LedgerReader", "SendBook", "View"]
+__all__ = ["Doubt", "DoubtBook", "EarlierBook", "IntakeBook", "Ledger", "LedgerReader", "SendBook", "View"]
 
 
 class Ledger:
@@ -32,9 +33,10 @@ class Ledger:
 
     def __init__(self, path: Path, owner: Owner, *, now_ms: int) -> None:
         self.path = path
-        make_private_folder(path.parent)
-        self._lock = OwnerLock(path)
-        holder = self._lock.acquire(owner)
+        with translated(path, "opened"):
+            make_private_folder(path.parent)
+            self._lock = OwnerLock(path)
+            holder = self._lock.acquire(owner)
         if holder is not None:
             raise LedgerHeld(
                 f"The ledger {path} is in use by {holder}.",
@@ -49,6 +51,7 @@ class Ledger:
             raise
         self.intake = IntakeBook(self.store)
         self.sends = SendBook(self.store, self.intake)
+        self.doubts = DoubtBook(self.store, self.sends)
         self.view = View(self._connection, path)
 
     def _introduce(self, now_ms: int) -> None:

@@ -43,11 +43,15 @@ _WRITER_SETTINGS: dict[str, str | int] = {
 
 @contextlib.contextmanager
 def translated(path: Path, doing: str) -> Iterator[None]:
-    """Turns SQLite's errors into one that names the file and the next step."""
+    """Turns errors of SQLite and of the file system into one that names the file and the next step."""
     try:
         yield
     except sqlite3.Error as problem:
         raise LedgerProblem(f"The ledger {path} could not be {doing}: {problem}.", hint=_hint(problem)) from problem
+    except OSError as problem:
+        said = problem.strerror or type(problem).__name__
+        hint = "Check the path and its permissions, or name another file with --ledger."
+        raise LedgerProblem(f"The ledger {path} could not be {doing}: {said}.", hint=hint) from problem
 
 
 def _hint(problem: sqlite3.Error) -> str:

@@ -59,7 +59,7 @@ class SendBook:
             for row in rows:
                 step = recover(batch_from_row(row))
                 self._close_send(row[0], "interrupted", None, None, None, now_ms)
-                self._move(row[0], State.ARMED, step.batch, step.reason, now_ms)
+                self.move(row[0], State.ARMED, step.batch, step.reason, now_ms)
         return len(rows)
 
     def waiting(self, import_id: int) -> list[tuple[int, Batch]]:
@@ -123,13 +123,13 @@ class SendBook:
     def change(self, sendable: Sendable, after: Batch, reason: str, *, now_ms: int) -> None:
         """Moves a batch that no send is open for: its window closed, or a person decided."""
         with self._store.transaction():
-            self._move(sendable.id, sendable.batch.state, after, reason, now_ms)
+            self.move(sendable.id, sendable.batch.state, after, reason, now_ms)
 
     def renew(self, sendable: Sendable, after: Batch, seed: str, reason: str, *, now_ms: int) -> None:
         """Gives a batch that was only ever refused the key of its next generation."""
         key = request_key(seed, after.generation, self.row_keys(sendable.id))
         with self._store.transaction():
-            self._move(sendable.id, sendable.batch.state, after, reason, now_ms)
+            self.move(sendable.id, sendable.batch.state, after, reason, now_ms)
             self._store.change_one("UPDATE batches SET request_key = ? WHERE id = ?", [key, sendable.id])
 
     def outcomes(self, sendable: Sendable) -> list[tuple[int, str]]:
@@ -144,13 +144,13 @@ class SendBook:
     def cut(self, sendable: Sendable, parts: Sequence[NewPart], reason: str, *, now_ms: int) -> None:
         """Cuts a batch that was never armed into parts with keys of their own."""
         with self._store.transaction():
-            self._move(
+            self.move(
                 sendable.id, State.FROZEN, Batch(state=State.SPLIT, size_rows=sendable.batch.size_rows), reason, now_ms
             )
             self._add_parts(sendable.id, parts, now_ms)
 
     def _arm(self, sendable: Sendable, after: Batch, arming: Arming | None, now_ms: int) -> None:
-        self._move(sendable.id, sendable.batch.state, after, "", now_ms)
+        self.move(sendable.id, sendable.batch.state, after, "", now_ms)
         here = arming or after.first_armed
         if here is None:
             raise LedgerProblem("A batch was armed without a time.")
@@ -167,7 +167,7 @@ class SendBook:
     def _settle(self, each: Settlement, now_ms: int) -> None:
         batch_id = each.sendable.id
         self._close_send(batch_id, each.outcome, each.status, each.server_date_ms, each.elapsed_ms, now_ms)
-        self._move(batch_id, State.ARMED, each.after, each.reason, now_ms)
+        self.move(batch_id, State.ARMED, each.after, each.reason, now_ms)
         if each.receipt is not None:
             kind = "accepted" if each.after.state is State.ACCEPTED else "refused"
             self._store.insert(
@@ -179,10 +179,11 @@ class SendBook:
                 content=json.dumps(each.receipt, separators=(",", ":")),
             )
         if each.after.state is State.REFUSED:
-            self._release_identities(batch_id)
+            self.release_identities(batch_id)
         self._add_parts(batch_id, list(each.parts), now_ms)
 
-    def _move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
+    def move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
+        """Changes a batch's state, naming the one it must be in (law 10). Called inside a transaction."""
         first = after.first_armed
         self._store.change_one(
             "UPDATE batches SET state = ?, epoch = ?, generation = ?, is_ambiguous = ?, sends = ?, first_low_ms = ?, "
@@ -209,7 +210,7 @@ class SendBook:
             [now_ms, outcome, status, server_date_ms, elapsed_ms, batch_id],
         )
 
-    def _release_identities(self, batch_id: int) -> None:
+    def release_identities(self, batch_id: int) -> None:
         """A row the platform declined was never called: a later import may try it again."""
         for column in ("row_key", "identity"):
             self._store.connection.execute(

@@ -7,9 +7,8 @@ list in, judge it, ask once, send, report. Questions go to the `Desk`, progress 
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,12 +18,12 @@ from importer.errors import ImporterError, LedgerProblem, UsageProblem
 from importer.intake import Intake, IntakeStopped, Plan, make_plan
 from importer.ledger import Ledger
 from importer.ledger.records import Campaign, Import
-from importer.machine import Moment, StopSignals
+from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
 from importer.protocol import ServerClock, calibrated
 from importer.rejects import write_rejects
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
-from importer.run.judging import judge_balance, judge_came_back, judge_new_ledger
+from importer.run.judging import judge_answered, judge_balance, judge_came_back, judge_new_ledger
 from importer.run.settings import (
     DEFAULT_BATCH_ROWS,
     CameBack,
@@ -64,7 +63,7 @@ class Run:
     observer: Observer
     signals: StopSignals
     now: Callable[[], Moment]
-    stdin: BinaryIO = sys.stdin.buffer
+    stdin: BinaryIO = field(default_factory=standard_input)
 
     def run(self, settings: RunSettings) -> RunReport:
         """Takes the list in and sends it.
@@ -122,6 +121,7 @@ class Run:
         plan = make_plan([an_import.mapping["phone_column"]], phone_column=None, once_per="row", rules=settings.rules)
         choice = Choice(an_import=an_import, plan=plan, how="continued")
         with naming(an_import):
+            judge_answered(self.ledger, an_import)
             result = self._send(an_import, campaign, settings.sending, clock)
             return self._report(choice, result, settings, started_ms, None)
 
@@ -210,10 +210,9 @@ class Run:
     def _taken_in(self, settings: RunSettings, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
         """Intake, and once more when a person's answer changed what the same call is."""
         choice = replace(choice, an_import=self._intake(campaign, row_list, choice.plan, choice.an_import))
-        if settings.once_per is not None or settings.round_name is not None:
-            return choice
-        said = judge_came_back(self.ledger, choice.an_import, self.desk)
-        if said == "phone":
+        is_said = settings.once_per is not None or settings.round_name is not None
+        said = choice.plan.once_per if is_said else judge_came_back(self.ledger, choice.an_import, self.desk)
+        if said == "phone" and not is_said:
             return self._again_per_phone(campaign, row_list, choice)
         if said is not None:
             self.ledger.intake.add_facts(choice.an_import.id, {"said_once_per": said})

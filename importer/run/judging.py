@@ -53,18 +53,38 @@ def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None
     Gives `row` or `phone` as the person chose, or None when there is nothing to ask.
     **Errors**: ListProblem (exit 4) with the changed columns and the three ways to say it, when nobody answers.
     """
-    rows = int(an_import.facts.get("numbers", {}).get("came_back", 0))
-    if not rows or an_import.facts.get("said_once_per"):
+    rows = _unanswered_rows(an_import)
+    if not rows:
         return None
     fields = _changed_fields(ledger, an_import)
     said = desk.which_call(CameBack(rows=rows, changed_fields=fields))
     if said is None:
-        raise ListProblem(
-            f"{rows:,} rows are for numbers this campaign already has, with other content "
-            f"(changed: {', '.join(fields) or 'other columns'}). Nothing was sent.",
-            hint=SAY_WHICH,
-        )
+        raise _came_back_problem(rows, fields, SAY_WHICH)
     return said
+
+
+def judge_answered(ledger: Ledger, an_import: Import) -> None:
+    """Holds `send` back from rows whose question `run` asked and nobody answered.
+
+    **Errors**: ListProblem (exit 4).
+    """
+    rows = _unanswered_rows(an_import)
+    if rows:
+        hint = f"{SAY_WHICH}\nwith: importer run {an_import.list_name}"
+        raise _came_back_problem(rows, _changed_fields(ledger, an_import), hint)
+
+
+def _unanswered_rows(an_import: Import) -> int:
+    rows = int(an_import.facts.get("numbers", {}).get("came_back", 0))
+    return 0 if an_import.facts.get("said_once_per") else rows
+
+
+def _came_back_problem(rows: int, fields: tuple[str, ...], hint: str) -> ListProblem:
+    return ListProblem(
+        f"{rows:,} rows are for numbers this campaign already has, with other content "
+        f"(changed: {', '.join(fields) or 'other columns'}). Nothing was sent.",
+        hint=hint,
+    )
 
 
 def _changed_fields(ledger: Ledger, an_import: Import) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 
 from importer.errors import ListProblem, UsageProblem
+from importer.sources.guard import unguarded_names
 from importer.sources.records import ReadOptions
 from importer.sources.scanner import Grammar, RecordScanner, split_record
 
@@ -127,7 +128,7 @@ def _with_header(records: pl.DataFrame, grammar: Grammar, options: ReadOptions, 
             hint="Repair the first line, or name --encoding, --delimiter or --quote.",
         )
     check_width(len(cells), options, name)
-    return Dialect(grammar=grammar, names=column_names(cells, name), header_row_no=first["row_no"])
+    return Dialect(grammar=grammar, names=unguarded_names(column_names(cells, name)), header_row_no=first["row_no"])
 
 
 def looks_like_phone(cell: str) -> bool:

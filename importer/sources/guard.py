@@ -7,6 +7,7 @@ only where the column `importer_reason` shows that the file is ours; in any othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import polars as pl
@@ -18,6 +19,11 @@ GUARD_SIGN: Final = "importer_reason"
 def unguarded(rows: pl.DataFrame) -> pl.DataFrame:
     """The cells as they were before they were guarded."""
     return rows.with_columns(pl.all().str.strip_prefix("'"))
+
+
+def unguarded_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Column names as they were before they were guarded, in a file of ours; the names themselves in any other."""
+    return tuple(name.removeprefix("'") for name in names) if GUARD_SIGN in names else tuple(names)
 
 
 def is_own(column: str) -> bool:

@@ -18,7 +18,7 @@ from importer.errors import ListProblem
 from importer.sources.bytestream import RATIO_FREE_BYTES, Digest, new_digest, raw_blocks
 from importer.sources.delimited import disagreement
 from importer.sources.dialect import check_width, column_names, looks_like_phone
-from importer.sources.guard import GUARD_SIGN, unguarded
+from importer.sources.guard import GUARD_SIGN, unguarded, unguarded_names
 from importer.sources.opening import LocalFile
 from importer.sources.records import Piece, ReadOptions, Shape, Tally
 from importer.sources.sifting import sifted
@@ -41,7 +41,7 @@ def workbook_shape(file: LocalFile, kind: str, options: ReadOptions) -> Shape:
     seems_data = any(looks_like_phone(cell or "") for cell in first)
     has_header = not seems_data if options.has_header is None else options.has_header
     headings = list(first) if has_header else [None] * cells.width
-    names = column_names(headings, file.name)
+    names = unguarded_names(column_names(headings, file.name))
     kept = [not _is_unused(cells[:, index], headings[index]) for index in range(cells.width)]
     check_width(sum(kept), options, file.name)
     return Shape(

@@ -170,6 +170,15 @@ def test_a_refused_array_adds_no_phone_at_all(caller: Caller, db: Path, last: ob
     assert records.count_jobs(db) == 0
 
 
+@pytest.mark.parametrize(
+    ("good", "bad"), [({"maxAttempts": 1}, {"maxAttempts": True}), ({"gmtZone": "Z"}, {"gmtZone": "z"})]
+)
+def test_every_row_is_checked_however_alike(caller: Caller, good: dict[str, Any], bad: dict[str, Any]) -> None:
+    """A row that nearly repeats a good one is not taken for it."""
+    assert caller.post("/addPhones", [{"phone": phone(1), **good}, {"phone": phone(2), **good}]).status_code == 200
+    assert caller.post("/addPhones", [{"phone": phone(1), **good}, {"phone": phone(2), **bad}]).status_code == 400
+
+
 def test_duplicates_may_be_judged_against_the_jobs_of_a_day(in_process: Make, clock: Clock) -> None:
     """With jobs24h a phone of the last day is refused, whichever operation added it; without, it is not."""
     caller = in_process(duplicates="jobs24h")
