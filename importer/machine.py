@@ -15,13 +15,14 @@ import re
 import secrets
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
@@ -162,7 +163,9 @@ def make_private_folder(folder: Path) -> None:
 def write_private(path: Path, content: bytes) -> None:
     """Writes a 0600 file whole or not at all: a temporary file beside it, synced, then renamed over it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE_MODE)
+    temporary.unlink(missing_ok=True)
+    # Made new and never through a link: in a folder that others may write to, theirs is not written into.
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -174,21 +177,86 @@ def write_private(path: Path, content: bytes) -> None:
         raise
 
 
-_NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "lustre"})
+def sync_file(path: Path) -> None:
+    """Makes what was written to a file durable, or to a folder: the names in it. Windows syncs no folders."""
+    if os.name == "nt" and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def network_file_system(folder: Path) -> str | None:
-    """The name of the network file system under a folder, or None for a local (or unknown) one.
+def forbid_core_dumps() -> None:
+    """From now on a crash of this process leaves no memory image behind: it would hold the token and the numbers.
 
-    **Source**: SQLite's locking needs a local disk (sqlite.org, "How To Corrupt An SQLite Database File", 2.1).
+    Windows has no such limit; its crash reports are the administrator's to switch off.
     """
     try:
-        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def read_by_others(path: Path) -> str | None:
+    """Why a secret file is not one, or None: its mode lets others read it. Windows has no such mode."""
+    if os.name == "nt":
+        return None
+    try:
+        mode = path.stat().st_mode
     except OSError:
         return None
-    target = str(folder.resolve())
-    best = max((m for m in map(str.split, mounts) if len(m) > 2 and _is_under(target, m[1])), key=lambda m: len(m[1]))
-    return best[2] if best[2] in _NETWORK_FILE_SYSTEMS else None
+    if not stat.S_ISREG(mode) or not mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
+
+
+_NETWORK_FILE_SYSTEMS = frozenset({
+    "9p", "afs", "beegfs", "ceph", "cifs", "davfs", "drvfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+    "ocfs2", "smb2", "smb3", "smbfs", "vboxsf", "vmhgfs", "fuse.ceph", "fuse.curlftpfs", "fuse.davfs2", "fuse.gcsfuse",
+    "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.smbnetfs", "fuse.sshfs",
+})  # fmt: skip
+_MOUNTS = Path("/proc/self/mounts")
+_WINDOWS_REMOTE_DRIVE = 4  # Source: Win32 GetDriveType, DRIVE_REMOTE
+
+
+def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
+    """The name of the network file system under a folder, or None for a local (or unknown) one.
+
+    Known on Linux by the table of mounts, on Windows by the kind of drive; macOS does not tell a program cheaply.
+    **Source**: SQLite's locking needs a local disk (sqlite.org, "How To Corrupt An SQLite Database File", 2.1).
+    """
+    if sys.platform == "win32":
+        return _windows_share(folder)
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    target, best, kind = str(folder.resolve()), -1, ""
+    for fields in map(str.split, lines):
+        point = _unescaped(fields[1]) if len(fields) > 2 else ""
+        if point and len(point) >= best and _is_under(target, point):  # of two on one point, the later covers the other
+            best, kind = len(point), fields[2]
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+
+
+def _windows_share(folder: Path) -> str | None:
+    r"""`\\server\share`, or a drive letter that stands for one."""
+    import ctypes
+
+    drive = folder.resolve().drive
+    if drive.startswith("\\\\"):
+        return "network share"
+    windll: Any = getattr(ctypes, "windll", None)
+    is_remote = windll is not None and windll.kernel32.GetDriveTypeW(f"{drive}\\") == _WINDOWS_REMOTE_DRIVE
+    return "network drive" if is_remote else None
+
+
+def _unescaped(point: str) -> str:
+    r"""A mount point as it is: the kernel writes a space as `\040`. **Source**: proc(5), getmntent(3)."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point)
 
 
 def _is_under(target: str, mount: str) -> bool:

@@ -274,10 +274,10 @@ def park(batch: Batch, reason: str) -> Step:
     return Step(batch=replace(batch, state=State.IN_DOUBT, is_ambiguous=True, wait_s=0.0), reason=reason)
 
 
-def found(batch: Batch) -> Step:
+def found(batch: Batch, reason: str = "found in the platform's reports") -> Step:
     """The reports show one unclaimed call job for each row: the batch was carried out."""
     _expect(batch, State.IN_DOUBT, State.WAITING)
-    return Step(batch=replace(batch, state=State.ACCEPTED, wait_s=0.0), reason="found in the platform's reports")
+    return Step(batch=replace(batch, state=State.ACCEPTED, wait_s=0.0), reason=reason)
 
 
 def absent(batch: Batch, reason: str = "absent from the platform's reports") -> Step:

@@ -9,6 +9,7 @@ an earlier one may still be on its way.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -262,12 +263,19 @@ class Reconciler:
 
 
 def _undisputed(findings: dict[int, Finding]) -> list[int]:
-    """Batches shown whole by jobs that show no other batch whole."""
-    claims: dict[str, int] = {}
-    whole = {batch_id: finding for batch_id, finding in findings.items() if finding.kind in ("all", "several")}
-    for finding in whole.values():
-        for id_ in (*finding.ids, *finding.extra_ids):
-            claims[id_] = claims.get(id_, 0) + 1
+    """Batches that the jobs show whole beyond dispute.
+
+    First those with one moment only that no other such batch needs: a batch with several moments yields to them, since
+    it has another. Only when there are none left, those the platform seems to have made more than once.
+    """
+    single = {batch_id: finding for batch_id, finding in findings.items() if finding.kind == "all"}
+    whole = single | {batch_id: finding for batch_id, finding in findings.items() if finding.kind == "several"}
+    return _unshared(single) or _unshared(whole)
+
+
+def _unshared(whole: dict[int, Finding]) -> list[int]:
+    """Those of the batches whose jobs no other of them claims."""
+    claims = Counter(id_ for finding in whole.values() for id_ in (*finding.ids, *finding.extra_ids))
     return [
         batch_id
         for batch_id, finding in whole.items()

@@ -96,7 +96,8 @@ class _Returned:
 class Sender:
     """Sends one import. Made for one run; `run` does everything.
 
-    `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn.
+    `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn. `adopted` is since when a
+    lost ledger may have sent the very batches that this one has not armed yet: their keys are as old as that.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Sender:
         now: Callable[[], Moment],
         is_stopping: Callable[[], bool],
         server_clock: ServerClock | None = None,
+        adopted: Arming | None = None,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._ledger = ledger
@@ -122,6 +124,7 @@ class Sender:
         self._now = now
         self._is_stopping = is_stopping
         self._clock = server_clock
+        self._adopted = adopted
         self._jitter = jitter
         self._returned: SimpleQueue[_Returned | None] = SimpleQueue()
         self._in_flight: dict[int, Sendable] = {}
@@ -201,6 +204,7 @@ class Sender:
             self._ledger.sends.advance(
                 settled=settled, armed=armed, server_high_ms=high_ms, arming=arming, now_ms=moment.unix_ms
             )
+            self._ledger.witness.note(moment.unix_ms, is_due=False)
         for each in settled:
             self._count(each)
         for sendable, batch in armed:
@@ -282,13 +286,23 @@ class Sender:
                 self._last_frozen_id = self._ready[-1].id
         if not self._ready:
             return None
-        sendable = self._ready.popleft()
+        sendable = self._as_adopted(self._ready.popleft())
+        if not self._is_in_window(sendable.batch):
+            self._doubt(sendable, park(sendable.batch, "a lost ledger may have sent it"))
+            return self._next_frozen()
         if self._left_rows is None:
             return sendable
         if sendable.batch.size_rows > self._left_rows:
             return self._first_part(sendable, self._left_rows)
         self._left_rows -= sendable.batch.size_rows
         return sendable
+
+    def _as_adopted(self, sendable: Sendable) -> Sendable:
+        """A batch that a lost ledger may have sent counts as first armed when that one may have begun."""
+        batch = sendable.batch
+        if self._adopted is None or batch.epoch or batch.first_armed is not None:
+            return sendable
+        return replace(sendable, batch=replace(batch, first_armed=self._adopted))
 
     def _first_part(self, sendable: Sendable, rows: int) -> Sendable:
         """Cuts the first `rows` rows off a batch that was never armed, for --first."""
@@ -309,15 +323,18 @@ class Sender:
         return age is not None and self._settings.window.is_open(age)
 
     def _expire(self, sendable: Sendable) -> None:
+        """The key's window closed on a waiting batch: in doubt, or as new if it was never carried out."""
         step = expire(sendable.batch)
-        self._ledger.sends.change(sendable, step.batch, step.reason, now_ms=self._now().unix_ms)
-        rows = sendable.batch.size_rows
         if step.batch.state is State.IN_DOUBT:
-            self._balance = replace(
-                self._balance, pending=self._balance.pending - rows, in_doubt=self._balance.in_doubt + rows
-            )
-        else:
-            self._refetch()
+            self._doubt(sendable, step)
+            return
+        self._ledger.sends.change(sendable, step.batch, step.reason, now_ms=self._now().unix_ms)
+        self._refetch()
+
+    def _doubt(self, sendable: Sendable, step: Step) -> None:
+        self._ledger.sends.change(sendable, step.batch, step.reason, now_ms=self._now().unix_ms)
+        rows, balance = sendable.batch.size_rows, self._balance
+        self._balance = replace(balance, pending=balance.pending - rows, in_doubt=balance.in_doubt + rows)
 
     def _is_refusal_remembered(self, sendable: Sendable) -> bool:
         """True where the server may replay a refusal under this key and nothing can exist under it.

@@ -38,19 +38,18 @@ def parse_allowance(text: str) -> Allowance:
     return Allowance(share=float(found[1]) / 100) if found[2] else Allowance(rows=int(found[1]))
 
 
-def exit_code(balance: Balance, ending: str, allowance: Allowance, signal_code: int | None) -> int:
+def exit_code(
+    balance: Balance, ending: str, allowance: Allowance, signal_code: int | None, *, will_time_settle: bool = False
+) -> int:
     """The code of a run that reached its end.
 
     **Shapes**: `ending` as the sender gives it; a run that was asked for `--first` rows and sent them has done well.
+    `will_time_settle`: the rows in doubt could not be judged yet, and a later run can.
     """
-    if ending == "stopped":
-        return signal_code or 130
-    if ending == "denied":
-        return DENIED
+    if ending in ("stopped", "denied"):
+        return DENIED if ending == "denied" else signal_code or 130
     if ending == "away" or (balance.pending and ending != "first"):
         return RUN_AGAIN
     if balance.in_doubt:
-        return PERSON_DECIDES
-    if balance.refused or not allowance.covers(balance):
-        return NOT_ALL_GOOD
-    return WELL
+        return RUN_AGAIN if will_time_settle else PERSON_DECIDES
+    return NOT_ALL_GOOD if balance.refused or not allowance.covers(balance) else WELL

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from workbench import OTHER_TOKEN, TOKEN, Bench, Platform, Serve, Shop
 
 from importer.sandbox import Sandbox
-from workbench import OTHER_TOKEN, TOKEN, Bench, Platform, Shop
-
-Serve = Callable[..., Platform]
 
 
 @pytest.fixture

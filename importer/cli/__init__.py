@@ -22,6 +22,8 @@ COMMANDS = {
     "check": "Everything `run` does with a list, without sending.",
     "send": "Go on sending an import whose list was read.",
     "status": "Show imports and where their rows are.",
+    "reconcile": "Settle rows in doubt by the platform's own reports.",
+    "resolve": "Decide about rows that the reports could not settle.",
     "explain": "Show the whole life of a number or a row.",
     "sandbox": "Serve a pretend Calls API to rehearse against.",
     "demo": "Watch it work on sample data: sent, killed, resumed, proved.",

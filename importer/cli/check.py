@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +37,14 @@ Examples:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @with_options(LIST_OPTIONS, LEDGER_OPTION, CAMPAIGN_OPTIONS, RUN_ONLY_OPTIONS, SEND_OPTIONS, (JSON_OPTION,))
 @click.pass_context
-def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, **_: Any) -> None:  # noqa: FBT001 - click calls it by name
+def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, **_: Any) -> None:
     """Read a list to its end, check every row, and say what `run` would do. Nothing is sent and nothing is kept.
 
     If there is a ledger it is read, to count who was called already. Takes the options of `run`.
     """
     from importer.cli.console import Progress
     from importer.cli.logs import start_log
-    from importer.machine import now
+    from importer.machine import now, standard_input
     from importer.run.checking import check_list
     from importer.run.judging import judge_balance
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from importer.errors import UsageProblem
 from importer.machine import duration_s
 
 if TYPE_CHECKING:
+    from importer.ledger.view import ImportLine
     from importer.run import RunSettings, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +66,21 @@ class Bounds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
         if found[3]:
             return int(found[3]), int(found[3])
         return int(found[1] or 0), int(found[2]) if found[2] else None
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
+    """A point in time such as 2026-11-23T01:00:00+00:00; without an offset, this machine's own."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Unix milliseconds."""
+        if isinstance(value, datetime):
+            return int(value.timestamp() * 1000)
+        try:
+            return value if isinstance(value, int) else int(datetime.fromisoformat(str(value)).timestamp() * 1000)
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 2026-11-23T01:00:00+00:00", param, ctx)
 
 
 class Allowed(click.ParamType):  # type: ignore[type-arg]  # generic only in newer click
@@ -119,6 +136,8 @@ SEND_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--timeout", type=_DURATION, default="90s", show_default=True, help="For one whole request."),
     click.option("--patience", type=_DURATION, default="60s", show_default=True, help="No useful answer for so long: stop, exit 7."),
     click.option("--first", type=_POSITIVE, metavar="N", help="Send N rows; the rest stays pending."),
+    click.option("--in-doubt", type=click.Choice(["reconcile", "hold"]), default="reconcile", show_default=True, help="What to do about rows that may have been taken: look them up, or leave them."),
+    click.option("--adopt-since", type=Moment(), metavar="TIME", help="The ledger was lost or restored: sends may have been made since then."),
     click.option("--quiet-period", type=_DURATION, default="15m", hidden=True, help="How long a batch in doubt rests before it is judged."),
     click.option("--key-window", type=_DURATION, default="24h", hidden=True, help="How long the platform remembers a key."),
     click.option("--key-margin", type=_DURATION, default="60m", hidden=True, help="How much of it is not used."),
@@ -252,7 +271,28 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         ),
         rejects_path=Path(values["rejects"]) if values.get("rejects") else None,
         is_new_ledger_fine=bool(values.get("new_ledger")),
+        in_doubt=values.get("in_doubt", "reconcile"),
+        quiet_s=values.get("quiet_period", 900.0),
+        adopt_since_ms=values.get("adopt_since"),
     )
+
+
+def import_settings(options: Asked, import_id: int | None) -> tuple[ImportLine, RunSettings]:
+    """An import of the ledger, the newest unless named, and the settings to go on with it at its own host.
+
+    **Errors**: UsageProblem when the ledger holds no import; LedgerProblem when there is no such ledger or import.
+    """
+    from importer.ledger import LedgerReader
+
+    with LedgerReader(options.ledger) as reader:
+        number = import_id if import_id is not None else reader.view.newest_import_id()
+        if number is None:
+            raise UsageProblem(f"The ledger {options.ledger} holds no import yet.", hint="Start one: importer run LIST")
+        line = reader.view.import_line(number)
+    values = dict(options.values)
+    if not (values.get("host") or options.campaign.get("host")):
+        values["host"] = line.origin
+    return line, run_settings(replace(options, values=values), [line.an_import.list_name])
 
 
 def phone_rules(values: Mapping[str, Any]) -> Any:

@@ -33,7 +33,7 @@ Examples:
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @with_options(CAMPAIGN_OPTIONS, LIST_OPTIONS, LEDGER_OPTION, RUN_ONLY_OPTIONS, SEND_OPTIONS, (JSON_OPTION, YES_OPTION))
 @click.pass_context
-def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, yes: bool, **_: Any) -> None:  # noqa: FBT001 - click calls it by name
+def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, yes: bool, **_: Any) -> None:
     """Take a list in, check every row, and send the good ones to a campaign.
 
     SOURCE is a CSV, Parquet or spreadsheet file, several of them, a pattern, or - for standard input. Run the same

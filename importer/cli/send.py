@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import click
@@ -14,7 +13,7 @@ from importer.cli.options import (
     LEDGER_OPTION,
     SEND_OPTIONS,
     asked,
-    run_settings,
+    import_settings,
     with_options,
 )
 
@@ -25,26 +24,15 @@ from importer.cli.options import (
 @click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
 @with_options(CAMPAIGN_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, (JSON_OPTION,))
 @click.pass_context
-def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:  # noqa: FBT001 - click calls it by name
+def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:
     """Send what is still pending of an import; the list itself is no longer needed.
 
     IMPORT is its number; without one, the newest import.
     """
     from importer.cli.engine import engine
     from importer.cli.words import print_report, report_json
-    from importer.errors import UsageProblem
-    from importer.ledger import LedgerReader
 
-    options = asked(context)
-    with LedgerReader(options.ledger) as reader:
-        number = import_id if import_id is not None else reader.view.newest_import_id()
-        if number is None:
-            raise UsageProblem(f"The ledger {options.ledger} holds no import yet.", hint="Start one: importer run LIST")
-        line = reader.view.import_line(number)
-    values = dict(options.values)
-    if not (values.get("host") or options.campaign.get("host")):
-        values["host"] = line.origin
-    settings = run_settings(replace(options, values=values), [line.an_import.list_name])
+    line, settings = import_settings(asked(context), import_id)
     with engine(settings, is_quiet=as_json, is_yes=True) as run:
         report = run.send(line.an_import, settings)
     if as_json:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
-def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:  # noqa: FBT001 - click calls it by name
+def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:
     """Show where the rows of an import are; without a number, the newest imports.
 
     Nothing is changed, and a run may be going on meanwhile.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -16,14 +16,14 @@ import polars as pl
 from importer.intake.cut import Cut, cut
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
-from importer.intake.sift import Sifted, sift
+from importer.intake.sift import Hygiene, Sifted, sift
 from importer.ledger import IntakeBook
 from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover, NewRow
 from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
 from importer.sources import Position, RowList
 
-__all__ = ["Intake", "IntakeStopped", "Plan", "find_column", "likely_phone_column", "make_plan"]
+__all__ = ["Hygiene", "Intake", "IntakeStopped", "Plan", "find_column", "likely_phone_column", "make_plan"]
 
 
 class IntakeStopped(Exception):
@@ -44,6 +44,7 @@ class Intake:
     observer: Observer
     now_ms: Callable[[], int]
     is_stopping: Callable[[], bool]
+    hygiene: Hygiene = field(default_factory=Hygiene)
 
     def take_in(self, an_import: Import) -> Import:
         """Reads the list from the import's checkpoint to its end and closes the source.
@@ -76,7 +77,7 @@ class _Running:
         self._place = (an_import.next_file_no, an_import.next_row_no)
         self._facts = _Facts(an_import.facts)
         self._has_earlier = any(book.has_earlier_rows(an_import) for book in intake.books)
-        self._next_row_id = intake.books[0].next_row_id()
+        self._next_row_id = max(intake.books[0].next_row_id(), int(an_import.facts.get("next_row_id", 0)))
         self._read_rows = an_import.read_rows
         self._rejected_rows = 0
         self._duplicate_rows = 0
@@ -90,6 +91,8 @@ class _Running:
             intake.plan,
             self._import,
             intake.books,
+            intake.hygiene,
+            next_row_id=self._next_row_id,
             has_earlier=self._has_earlier,
         )
         self._facts.add(prepared, sifted)
@@ -120,7 +123,7 @@ class _Running:
             read_rows=prepared.read_rows if prepared else 0,
             next_file_no=self._place[0],
             next_row_no=self._place[1],
-            facts=self._facts.as_dict(),
+            facts={**self._facts.as_dict(), "next_row_id": self._next_row_id + enough.height},
         )
         self._intake.books[0].commit_chunk(self._import, chunk, now_ms=self._intake.now_ms())
         self._next_row_id += enough.height

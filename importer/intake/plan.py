@@ -80,6 +80,11 @@ def likely_phone_column(columns: Sequence[str]) -> str:
     return next((by_name[name] for name in _PHONE_NAMES if name in by_name), columns[0])
 
 
+def is_phone_name(column: str) -> bool:
+    """Whether a column is called like a phone."""
+    return re.sub(r"[\W_]+", "", column).lower() in _PHONE_NAMES
+
+
 def _once_per(columns: Sequence[str], said: str) -> str:
     if said in (ONCE_PER_ROW, ONCE_PER_PHONE):
         return said

@@ -13,16 +13,33 @@ from pathlib import Path
 from types import TracebackType
 
 from importer.errors import LedgerHeld
+from importer.ledger.dnc_book import DncBook, DncList, LastLook
 from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.intake_book import IntakeBook
+from importer.ledger.numberset import count_by_calling_code, number_set
 from importer.ledger.opening import open_reader, open_writer, translated
 from importer.ledger.records import Campaign, Held, Import
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
 from importer.ledger.view import View
+from importer.ledger.witness import Witness
 from importer.machine import Owner, OwnerLock, make_private_folder
 
-__all__ = ["Doubt", "DoubtBook", "EarlierBook", "IntakeBook", "Ledger", "LedgerReader", "SendBook", "View"]
+__all__ = [
+    "DncBook",
+    "DncList",
+    "Doubt",
+    "DoubtBook",
+    "EarlierBook",
+    "IntakeBook",
+    "LastLook",
+    "Ledger",
+    "LedgerReader",
+    "SendBook",
+    "count_by_calling_code",
+    "number_set",
+    "View",
+]
 
 
 class Ledger:
@@ -52,7 +69,10 @@ class Ledger:
         self.intake = IntakeBook(self.store)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
+        self.dnc = DncBook(self.store)
+        self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
         self.view = View(self._connection, path)
+        self.witness = Witness(self.store)
 
     def _introduce(self, now_ms: int) -> None:
         """Gives a new file its own id."""
@@ -111,6 +131,7 @@ class LedgerReader:
         self._connection = open_reader(path)
         self._store = Store(self._connection, path)
         self.view = View(self._connection, path)
+        self.dnc = DncBook(self._store)
 
     def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:
         """The campaign of that fingerprint; without one, the only campaign there is."""

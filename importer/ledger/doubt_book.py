@@ -54,13 +54,24 @@ class DoubtBook:
     def doubts(self, import_id: int, *, is_early: bool) -> list[Doubt]:
         """Batches in doubt, oldest first; `is_early` adds those that wait ambiguous."""
         states = "('in_doubt', 'waiting')" if is_early else "('in_doubt')"
+        is_open = f"b.state IN {states} AND b.is_ambiguous + (b.state = 'in_doubt') > 0"
+        return self._doubts(f"b.import_id = ? AND {is_open}", import_id)
+
+    def doubt_of(self, batch_id: int) -> Doubt | None:
+        """One batch in doubt; None when it is not."""
+        return next(iter(self._doubts("b.id = ? AND b.state = 'in_doubt'", batch_id)), None)
+
+    def import_of(self, batch_id: int) -> int:
+        """The import a batch belongs to."""
+        return int(self._store.one("SELECT import_id FROM batches WHERE id = ?", [batch_id])[0])
+
+    def _doubts(self, where: str, value: int) -> list[Doubt]:
         rows = self._store.all(
             "SELECT b.id, b.reason, min(s.server_low_ms), "
             "coalesce(min(s.armed_ms), b.changed_ms), coalesce(max(coalesce(s.ended_ms, s.armed_ms)), b.changed_ms), "
             "b.first_low_ms FROM batches b LEFT JOIN sends s ON s.batch_id = b.id "
-            f"WHERE b.import_id = ? AND b.state IN {states} AND b.is_ambiguous + (b.state = 'in_doubt') > 0 "
-            "GROUP BY b.id ORDER BY b.id",
-            [import_id],
+            f"WHERE {where} GROUP BY b.id ORDER BY b.id",
+            [value],
         )
         return [self._doubt(*row) for row in rows]
 

@@ -230,6 +230,16 @@ class IntakeBook:
         self._store.many("INSERT OR IGNORE INTO temp.wanted VALUES (?)", ((value,) for value in sorted(values)))
         return self._store.all(sql, more)
 
+    def recently_accepted(self, phones: Sequence[int], since_ms: int) -> dict[int, int]:
+        """Which of these phones were accepted since then, in any campaign and round; each with its newest such row."""
+        found = self._looked_up(
+            phones,
+            "SELECT w.value, r.id, max(c.received_ms) FROM temp.wanted w CROSS JOIN rows r ON r.phone = w.value "
+            "JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted' AND c.received_ms >= ? GROUP BY w.value",
+            [since_ms],
+        )
+        return {phone: row_id for phone, row_id, _ in found}
+
     def has_earlier_rows(self, an_import: Import) -> bool:
         """True if this campaign and round had another import, or this one an earlier revision."""
         if an_import.revision > 1:
@@ -253,8 +263,9 @@ class IntakeBook:
             self._move_checkpoint(an_import, chunk)
 
     def next_row_id(self) -> int:
-        """The id the next row will get."""
-        return self._next_id("rows")
+        """The id the next row will get: never one that a row had before, since duplicates name rows by it."""
+        rows, batches = "(SELECT coalesce(max(id), 0) FROM rows)", "(SELECT coalesce(max(last_row_id), 0) FROM batches)"
+        return int(self._store.one(f"SELECT max({rows}, {batches})")[0]) + 1
 
     def leftovers(self, an_import: Import) -> list[Leftover]:
         """Good rows that the last chunk had too few of to fill a batch, in order."""

@@ -141,6 +141,15 @@ class View:
             [import_id, per_reason],
         )
 
+    def in_doubt(self) -> list[tuple[int, int, int, str, list[tuple[int, str, int]]]]:
+        """Batches in doubt: batch, import, rows, reason, and the evidence as (asked_ms, finding, jobs)."""
+        rows = self._all("SELECT id, import_id, size_rows, reason FROM batches WHERE state = 'in_doubt' ORDER BY id")
+        return [(*row, self.evidence(row[0])) for row in rows]
+
+    def evidence(self, batch_id: int) -> list[tuple[int, str, int]]:
+        """What the reports showed of a batch, oldest first: (asked_ms, finding, jobs)."""
+        return self._all("SELECT asked_ms, finding, jobs FROM evidence WHERE batch_id = ? ORDER BY id", [batch_id])
+
     def batch_count(self, import_id: int) -> int:
         """How many requests are still to be made."""
         states = "('frozen', 'armed', 'waiting')"

@@ -14,13 +14,14 @@ from typing import BinaryIO
 
 from importer import keys
 from importer.client import ApiDenied, ApiError, CallsApi
-from importer.errors import ImporterError, LedgerProblem, UsageProblem
+from importer.errors import ImporterError, LedgerProblem, ListProblem, UsageProblem
 from importer.intake import Intake, IntakeStopped, Plan, make_plan
 from importer.ledger import Ledger
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
-from importer.protocol import ServerClock, calibrated
+from importer.protocol import Arming, ServerClock, calibrated
+from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
 from importer.run.judging import judge_answered, judge_balance, judge_came_back, judge_new_ledger
@@ -46,11 +47,22 @@ __all__ = [
     "Checks",
     "Desk",
     "Intention",
+    "ReconcileReport",
     "Run",
     "RunReport",
     "RunSettings",
     "Target",
 ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReconcileReport:
+    """What reconciling without sending came to."""
+
+    done: Reconciled
+    confirmed_batches: int
+    repaired_batches: int
+    balance: Balance
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +88,7 @@ class Run:
         with open_list(
             settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
         ) as row_list:
+            judge_adoption(self.ledger, settings)
             campaign, facts, clock = self._meet(settings)
             choice = self._choose(settings, campaign, row_list)
             with naming(choice.an_import):
@@ -86,8 +99,8 @@ class Run:
                 columns, names = row_list.columns, [info.name for info in row_list.files]
                 rejects_path = self._write_rejects(choice.an_import, settings, columns, names)
         with naming(choice.an_import):
-            result = self._judged_and_sent(choice, campaign, facts, clock, settings, rejects_path)
-            return self._report(choice, result, settings, started_ms, rejects_path)
+            result, done = self._judged_and_sent(choice, campaign, facts, clock, settings, rejects_path)
+            return self._report(choice, result, settings, started_ms, rejects_path, done)
 
     def _judged_and_sent(
         self,
@@ -97,13 +110,13 @@ class Run:
         clock: ServerClock | None,
         settings: RunSettings,
         rejects_path: Path | None,
-    ) -> SendResult:
+    ) -> tuple[SendResult, Reconciled | None]:
         balance = self.ledger.view.balance(choice.an_import.id)
         judge_balance(balance, settings.checks)
         self._name_others(campaign, choice.an_import)
         if balance.pending and not self.desk.may_send(self._intention(choice, facts, settings, balance, rejects_path)):
-            return SendResult(ending="declined", balance=balance)
-        return self._send(choice.an_import, campaign, settings.sending, clock)
+            return SendResult(ending="declined", balance=balance), None
+        return self._settle(choice.an_import, campaign, settings, clock)
 
     def send(self, an_import: Import, settings: RunSettings) -> RunReport:
         """Sends what is pending of an import whose list was read to its end; the list itself is not needed.
@@ -112,6 +125,7 @@ class Run:
         """
         judge_window(settings.sending)
         started_ms = self.now().boot_ms
+        judge_adoption(self.ledger, settings)
         campaign, _, clock = self._meet(settings, must_be=an_import.campaign_id)
         if not an_import.is_complete:
             raise UsageProblem(
@@ -122,8 +136,29 @@ class Run:
         choice = Choice(an_import=an_import, plan=plan, how="continued")
         with naming(an_import):
             judge_answered(self.ledger, an_import)
-            result = self._send(an_import, campaign, settings.sending, clock)
-            return self._report(choice, result, settings, started_ms, None)
+            result, done = self._settle(an_import, campaign, settings, clock)
+            return self._report(choice, result, settings, started_ms, None, done)
+
+    def reconcile(self, an_import: Import, settings: RunSettings, *, is_every: bool) -> ReconcileReport:
+        """Settles what is in doubt, without sending; what proves absent is frozen again for the next run.
+
+        Batches that keep coming back unknown are looked up as well, and ids are confirmed against the reports.
+        **Errors**: ApiError when the reports cannot be read for the confirmation.
+        """
+        self._meet(settings, must_be=an_import.campaign_id)
+        with naming(an_import):
+            sends = self.ledger.sends
+            sends.recover(an_import.id, now_ms=self.now().unix_ms)
+            reconciler = self._reconciler(settings)
+            done = reconciler.run(an_import.id, is_early=True)
+            confirmed, repaired = (0, 0) if done.unreadable else reconciler.confirm_ids(an_import.id, is_every=is_every)
+            sends.finish(an_import.id, now_ms=self.now().unix_ms)
+            return ReconcileReport(
+                done=done,
+                confirmed_batches=confirmed,
+                repaired_batches=repaired,
+                balance=self.ledger.view.balance(an_import.id),
+            )
 
     # --- the campaign -------------------------------------------------------------------------------------------------
 
@@ -141,7 +176,12 @@ class Run:
         facts = self._ask_campaign()
         clock = self._ask_clock()
         if known is None:
-            judge_new_ledger(self.ledger, facts, self.desk, is_fine=settings.is_new_ledger_fine)
+            judge_new_ledger(
+                self.ledger,
+                facts,
+                self.desk,
+                is_fine=settings.is_new_ledger_fine or settings.adopt_since_ms is not None,
+            )
             known = self.ledger.intake.add_campaign(
                 name=facts.name or settings.target.name or "campaign",
                 origin=self.api.origin,
@@ -270,8 +310,51 @@ class Run:
             text = f"Import {number} ({name}) still has {rows:,} rows pending; `importer send {number}` sends them."
             self.observer(Notice(kind="others", text=text))
 
+    def _settle(
+        self, an_import: Import, campaign: Campaign, settings: RunSettings, clock: ServerClock | None
+    ) -> tuple[SendResult, Reconciled | None]:
+        """Sends; then reconciles what is in doubt, and sends what proved absent, until nothing moves any more."""
+        self.ledger.witness.begin_session()
+        adopted = self._adopted(an_import, settings)
+        result = self._send(an_import, campaign, settings.sending, clock, adopted)
+        reconciler, done = self._reconciler(settings), None
+        while settings.in_doubt == "reconcile" and result.ending in ("done", "first") and result.balance.in_doubt:
+            done = reconciler.run(an_import.id)
+            if done.is_stopped or done.unreadable or not done.absent_rows:
+                break
+            result = self._send(an_import, campaign, settings.sending, clock, adopted)
+        self.ledger.sends.finish(an_import.id, now_ms=self.now().unix_ms)
+        self.ledger.witness.note(self.now().unix_ms)
+        return result, done
+
+    def _adopted(self, an_import: Import, settings: RunSettings) -> Arming | None:
+        """Since when a lost ledger may have sent this import's batches, by every clock there is."""
+        since_ms = settings.adopt_since_ms or an_import.facts.get("adopted_since_ms")
+        if since_ms is None:
+            return None
+        if settings.adopt_since_ms is not None:
+            self.ledger.intake.add_facts(an_import.id, {"adopted_since_ms": since_ms})
+        moment = self.now()
+        boot_ms = moment.boot_ms - (moment.unix_ms - int(since_ms))
+        return Arming(server_low_ms=int(since_ms), boot_ms=boot_ms, boot_id=moment.boot_id)
+
+    def _reconciler(self, settings: RunSettings) -> Reconciler:
+        return Reconciler(
+            ledger=self.ledger,
+            reports=self.api,
+            settings=ReconcileSettings(quiet_s=settings.quiet_s, delay_s=settings.sending.window.margin_s),
+            observer=self.observer,
+            now=self.now,
+            is_stopping=self._is_stopping,
+        )
+
     def _send(
-        self, an_import: Import, campaign: Campaign, sending: SendSettings, clock: ServerClock | None
+        self,
+        an_import: Import,
+        campaign: Campaign,
+        sending: SendSettings,
+        clock: ServerClock | None,
+        adopted: Arming | None = None,
     ) -> SendResult:
         sender = Sender(
             ledger=self.ledger,
@@ -283,6 +366,7 @@ class Run:
             now=self.now,
             is_stopping=self._is_stopping,
             server_clock=clock,
+            adopted=adopted,
         )
         self.signals.when_received(sender.wake)
         return sender.run()
@@ -326,6 +410,7 @@ class Run:
         settings: RunSettings,
         started_ms: int,
         rejects_path: Path | None,
+        done: Reconciled | None = None,
     ) -> RunReport:
         an_import, view = choice.an_import, self.ledger.view
         balance = view.balance(an_import.id)
@@ -334,7 +419,13 @@ class Run:
                 f"The rows of import {an_import.id} do not add up: {balance}.",
                 hint="Please report this; keep the ledger.",
             )
-        code = exit_code(balance, result.ending, settings.checks.allowance, self.signals.exit_code)
+        code = exit_code(
+            balance,
+            "stopped" if done is not None and done.is_stopped else result.ending,
+            settings.checks.allowance,
+            self.signals.exit_code,
+            will_time_settle=done is not None and bool(done.unreadable),
+        )
         return RunReport(
             exit_code=4 if result.ending == "declined" else code,
             ending=result.ending,
@@ -351,6 +442,7 @@ class Run:
             other_pending=(),
             elapsed_s=(self.now().boot_ms - started_ms) / 1000,
             is_resumed=choice.how != "begun",
+            reconciled=done,
             facts=dict(an_import.facts.get("numbers", {})),
         )
 
@@ -363,6 +455,21 @@ def naming(an_import: Import) -> Iterator[None]:
     except ImporterError as problem:
         problem.import_id = an_import.id
         raise
+
+
+def judge_adoption(ledger: Ledger, settings: RunSettings) -> None:
+    """Looks for time travel before anything else; `--adopt-since` is the person's word that it is known.
+
+    **Errors**: LedgerProblem for a ledger that was restored, copied or swapped; ListProblem where adopting cannot do,
+    because only the earlier ledger knows who was called on earlier nights.
+    """
+    if settings.adopt_since_ms is None:
+        ledger.witness.judge()
+    elif settings.once_per is not None and settings.round_name is None:
+        raise ListProblem(
+            "--once-per without --round needs the ledger of the earlier nights, which --adopt-since does without.",
+            hint="Put the newest ledger back, or name the occasion with --round.",
+        )
 
 
 def judge_window(sending: SendSettings) -> None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from importer.client import Secret
 from importer.model import Balance
 from importer.phones import PhoneRules
+from importer.reconcile import Reconciled
 from importer.sender import SendSettings
 from importer.sources import ReadOptions
 from importer.summary import Allowance
@@ -44,7 +45,11 @@ class Checks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
-    """One run. `once_per` and `round_name` are None when nobody said them."""
+    """One run. `once_per` and `round_name` are None when nobody said them.
+
+    `in_doubt` is `reconcile` or `hold`; `quiet_s` seconds; `adopt_since_ms` the Unix time since which a lost or
+    restored ledger may have sent.
+    """
 
     sources: Sequence[str]
     target: Target
@@ -60,6 +65,9 @@ class RunSettings:
     checks: Checks = field(default_factory=Checks)
     rejects_path: Path | None = None
     is_new_ledger_fine: bool = False
+    in_doubt: str = "reconcile"
+    quiet_s: float = 900.0
+    adopt_since_ms: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,3 +142,4 @@ class RunReport:
     elapsed_s: float
     is_resumed: bool
     facts: dict[str, object]
+    reconciled: Reconciled | None = None

@@ -9,10 +9,21 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from workbench import (
+    OTHER_TOKEN,
+    TOKEN,
+    Platform,
+    Said,
+    Serve,
+    Shop,
+    command,
+    number,
+    people,
+    sandbox_control,
+    write_list,
+)
 
-from conftest import Serve
 from importer.machine import Owner, OwnerLock
-from workbench import OTHER_TOKEN, TOKEN, Platform, Said, Shop, command, number, people, sandbox_control, write_list
 
 STABLE = {
     "import", "read", "accepted", "rejected", "duplicate", "suppressed", "withdrawn", "refused", "in_doubt", "pending",
@@ -416,8 +427,8 @@ def test_a_campaign_of_the_configuration_file_names_host_token_ledger_and_option
     assert told(command("run", path, "--first", "1", "--json", cwd=work, SPRING=TOKEN), 0).json["accepted"] == 5
     told(command("run", path, "--json", cwd=work), 2)
     (work / "importer.toml").write_text(f'[campaign.spring]\nhost = "{shop.origin}"\ntoken = "{OTHER_TOKEN}"\n')
-    said = told(command("run", path, "--json", cwd=work), 2)
-    assert OTHER_TOKEN not in said.out + said.err
+    refused = told(command("run", path, "--json", cwd=work), 2)
+    assert OTHER_TOKEN not in refused.out + refused.err
 
 
 # --- send, status, explain --------------------------------------------------------------------------------------------

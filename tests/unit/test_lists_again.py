@@ -6,12 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from workbench import TOKEN, Bench, Platform, Serve, changed_at, number, people, sandbox_control, write_list
 
-from conftest import Serve
 from importer.errors import ListProblem
 from importer.run import CameBack
 from importer.sandbox import records
-from workbench import TOKEN, Bench, Platform, changed_at, number, people, sandbox_control, write_list
 
 
 def edited(path: Path, rows: list[dict[str, str]], times: int = 1) -> Path:

@@ -1,0 +1,58 @@
+"""Seals on receipts: a changed byte in what the API answered is found, although an id is any text.
+
+Floor: ledger, pure. Bodies have a hash and keys can be made again from their rows; ids come from outside and could be
+told from no others. So a receipt's JSON ends in a member `seal`, made of everything the receipt says. It guards against
+damage and slips of the hand, not against somebody who can make seals: that one is caught by the API's own reports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from importer.keys import netstring
+
+_WORD = b"importer.receipt.1"
+_SEAL_CHARACTERS = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stub:
+    """What stands beside a receipt's content: whose it is, what it says, on which evidence, since when."""
+
+    batch_id: int
+    kind: str
+    evidence: str
+    received_ms: int
+
+
+def sealed(content: Mapping[str, Any], stub: Stub) -> str:
+    """A receipt's content as it is kept: compact JSON that ends in its seal."""
+    bare = {name: value for name, value in content.items() if name != "seal"}
+    facts = (str(stub.batch_id), stub.kind, stub.evidence, str(stub.received_ms), _compact(bare))
+    message = netstring(_WORD) + b"".join(netstring(fact.encode()) for fact in facts)
+    return _compact({**bare, "seal": hashlib.sha256(message).hexdigest()[:_SEAL_CHARACTERS]})
+
+
+def is_intact(text: str, stub: Stub) -> bool | None:
+    """Whether a kept receipt is as it was sealed; None for one that was never sealed."""
+    content = read_receipt(text)
+    if content is None:
+        return False
+    return None if "seal" not in content else text == sealed(content, stub)
+
+
+def read_receipt(text: str) -> dict[str, Any] | None:
+    """A receipt's content, its seal included; None when it is no JSON object."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _compact(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"))
