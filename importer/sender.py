@@ -85,7 +85,7 @@ class SendResult:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Returned:
+class Returned:
     """A worker's result, or the failure of a worker, which is a bug and is raised again where it is seen."""
 
     sendable: Sendable
@@ -93,10 +93,60 @@ class _Returned:
     failure: BaseException | None = None
 
 
+class Crew(Protocol):
+    """Those who carry: work begins when it is given, and its result is taken up later, in whatever order."""
+
+    def start(self, work: Callable[[], Returned]) -> None:
+        """Begins a piece of work."""
+
+    def wait(self, longest_s: float) -> list[Returned]:
+        """Everything that came back since, waiting so long for the first; empty when nothing did, or when woken."""
+
+    def wake(self) -> None:
+        """Ends a wait; safe in a signal handler."""
+
+    def close(self) -> None:
+        """Awaits all that was begun."""
+
+
+class Threads:
+    """A crew of threads."""
+
+    def __init__(self, size: int) -> None:
+        self._workers = ThreadPoolExecutor(size, thread_name_prefix="send")
+        self._returned: SimpleQueue[Returned | None] = SimpleQueue()
+
+    def start(self, work: Callable[[], Returned]) -> None:
+        """See Crew."""
+        self._workers.submit(lambda: self._returned.put(work()))
+
+    def wait(self, longest_s: float) -> list[Returned]:
+        """See Crew."""
+        found: list[Returned] = []
+        wait_s = longest_s
+        while True:
+            try:
+                each = self._returned.get(timeout=wait_s) if wait_s else self._returned.get_nowait()
+            except Empty:
+                return found
+            if each is not None:
+                found.append(each)
+            wait_s = 0.0
+
+    def wake(self) -> None:
+        """See Crew; a SimpleQueue may be put to from a signal handler."""
+        self._returned.put(None)
+
+    def close(self) -> None:
+        """See Crew."""
+        self._workers.shutdown(wait=True)
+
+
 class Sender:
     """Sends one import. Made for one run; `run` does everything.
 
-    `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn. `adopted` is since when a
+    `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn, `crew` makes the workers.
+    `adopted` is since when a
     lost ledger may have sent the very batches that this one has not armed yet: their keys are as old as that.
     """
 
@@ -114,6 +164,7 @@ class Sender:
         server_clock: ServerClock | None = None,
         adopted: Arming | None = None,
         jitter: Callable[[], float] = random.random,
+        crew: Callable[[int], Crew] = Threads,
     ) -> None:
         self._ledger = ledger
         self._import_id = import_id
@@ -126,7 +177,7 @@ class Sender:
         self._clock = server_clock
         self._adopted = adopted
         self._jitter = jitter
-        self._returned: SimpleQueue[_Returned | None] = SimpleQueue()
+        self._crew = crew(settings.in_flight)
         self._in_flight: dict[int, Sendable] = {}
         self._waiting: list[tuple[float, int]] = []
         self._ready: deque[Sendable] = deque()
@@ -144,7 +195,7 @@ class Sender:
 
     def wake(self) -> None:
         """Ends the loop's nap; safe in a signal handler."""
-        self._returned.put(None)
+        self._crew.wake()
 
     def run(self) -> SendResult:
         """Sends until done, stopped, denied, or out of patience. In-flight requests are always awaited.
@@ -157,8 +208,10 @@ class Sender:
         self._waiting = [(0.0, batch_id) for batch_id, _ in sends.waiting(self._import_id)]
         heapq.heapify(self._waiting)
         self._balance = self._ledger.view.balance(self._import_id)
-        with ThreadPoolExecutor(self._settings.in_flight, thread_name_prefix="send") as workers:
-            ending = self._loop(workers)
+        try:
+            ending = self._loop()
+        finally:
+            self._crew.close()
         sends.finish(self._import_id, now_ms=self._now().unix_ms)
         return SendResult(ending=ending, balance=self._balance, detail=self._denied or self._why_away(ending))
 
@@ -166,12 +219,12 @@ class Sender:
         patience_s = self._settings.patience_s
         return f"The platform gave no useful answer for {patience_s:,.3g} s." if ending == "away" else ""
 
-    def _loop(self, workers: ThreadPoolExecutor) -> str:
+    def _loop(self) -> str:
         ending = ""
-        returned: list[_Returned] = []
+        returned: list[Returned] = []
         while True:
             ending = ending or self._why_end()
-            self._turn(returned, workers, may_arm=not ending)
+            self._turn(returned, may_arm=not ending)
             if not self._in_flight:
                 if ending:
                     return ending
@@ -192,7 +245,7 @@ class Sender:
 
     # --- one turn -----------------------------------------------------------------------------------------------------
 
-    def _turn(self, returned: Sequence[_Returned], workers: ThreadPoolExecutor, *, may_arm: bool) -> None:
+    def _turn(self, returned: Sequence[Returned], *, may_arm: bool) -> None:
         """Writes what came back, arms what may go next, in one commit; then hands the armed ones out."""
         settled = [self._settled(each) for each in returned]
         moment = self._now()
@@ -208,24 +261,17 @@ class Sender:
         for each in settled:
             self._count(each)
         for sendable, batch in armed:
-            self._dispatch(replace(sendable, batch=batch), workers)
+            self._dispatch(replace(sendable, batch=batch))
         if settled:
             self._report()
 
-    def _collect(self) -> list[_Returned]:
+    def _collect(self) -> list[Returned]:
         """Waits for something to happen, then takes all that has."""
-        found: list[_Returned] = []
-        wait_s: float | None = self._nap_s()
-        while True:
-            try:
-                each = self._returned.get(timeout=wait_s) if wait_s else self._returned.get_nowait()
-            except Empty:
-                return found
-            if each is not None:
-                if each.failure is not None:
-                    raise each.failure
-                found.append(each)
-            wait_s = None
+        found = self._crew.wait(self._nap_s())
+        for each in found:
+            if each.failure is not None:
+                raise each.failure
+        return found
 
     def _nap_s(self) -> float:
         """Until the next batch is due, the pace allows one, or half a second has passed."""
@@ -358,15 +404,16 @@ class Sender:
         self._last_frozen_id = 0
         self._is_drained = False
 
-    def _dispatch(self, sendable: Sendable, workers: ThreadPoolExecutor) -> None:
+    def _dispatch(self, sendable: Sendable) -> None:
         self._in_flight[sendable.id] = sendable
         if self._quiet_since_s is None:
             self._quiet_since_s = self._time_s()
         if sendable.batch.sends > 1:
             self._retries += 1
-        workers.submit(self._carry, sendable, self._clock)
+        clock = self._clock
+        self._crew.start(lambda: self._carry(sendable, clock))
 
-    def _carry(self, sendable: Sendable, clock: ServerClock | None) -> None:
+    def _carry(self, sendable: Sendable, clock: ServerClock | None) -> Returned:
         """In a worker: the exchange, with one last look at the key's age directly before the first byte."""
         first, window = sendable.batch.first_armed, self._settings.window
 
@@ -377,13 +424,13 @@ class Sender:
 
         try:
             exchange = self._carrier.send_batch(sendable.body_bytes, sendable.request_key, last_look=last_look)
-            self._returned.put(_Returned(sendable=sendable, exchange=exchange))
+            return Returned(sendable=sendable, exchange=exchange)
         except BaseException as failure:  # noqa: BLE001 - carried to the loop and raised there
-            self._returned.put(_Returned(sendable=sendable, exchange=None, failure=failure))
+            return Returned(sendable=sendable, exchange=None, failure=failure)
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
-    def _settled(self, returned: _Returned) -> Settlement:
+    def _settled(self, returned: Returned) -> Settlement:
         sendable, exchange = returned.sendable, returned.exchange
         assert exchange is not None  # noqa: S101 - a failure was raised when it was collected
         del self._in_flight[sendable.id]

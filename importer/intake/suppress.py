@@ -1,8 +1,8 @@
 """Reading do-not-call lists: any list this program can read, its numbers understood as those of a list to call.
 
-Floor: intake. It fails closed: a list that cannot be read whole, or too much of which is no number, stops the run, since
-nobody can say who must not be called. For the same reason bare digits that are valid both ways are taken both ways, a
-number that is merely possible counts, and a first line taken for a header is looked at as well.
+Floor: intake. It fails closed: a list that cannot be read whole, or too much of which is no number, stops the run,
+since nobody can say who must not be called. For the same reason bare digits that are valid both ways are taken both
+ways, a number that is merely possible counts, and a first line taken for a header is looked at as well.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _read(name: str, row_list: RowList, column: str, region: str | None) -> Supp
     )
     if found.unreadable_rows > MOST_UNREADABLE_SHARE * found.read_rows:
         raise ListProblem(
-            f"{found.unreadable_rows:,} of {found.read_rows:,} rows of the do-not-call list {name} are no numbers, so it "
-            "cannot be honoured. Nothing was sent.",
+            f"{found.unreadable_rows:,} of {found.read_rows:,} rows of the do-not-call list {name} are no numbers, "
+            "so it cannot be honoured. Nothing was sent.",
             hint="Say --region if its numbers lack the country code, --suppress-column if another column holds them.",
         )
     return found

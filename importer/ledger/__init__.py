@@ -36,9 +36,9 @@ __all__ = [
     "Ledger",
     "LedgerReader",
     "SendBook",
+    "View",
     "count_by_calling_code",
     "number_set",
-    "View",
 ]
 
 

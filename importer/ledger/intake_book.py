@@ -235,7 +235,8 @@ class IntakeBook:
         found = self._looked_up(
             phones,
             "SELECT w.value, r.id, max(c.received_ms) FROM temp.wanted w CROSS JOIN rows r ON r.phone = w.value "
-            "JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted' AND c.received_ms >= ? GROUP BY w.value",
+            "JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted' AND c.received_ms >= ? "
+            "GROUP BY w.value",
             [since_ms],
         )
         return {phone: row_id for phone, row_id, _ in found}
