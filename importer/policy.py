@@ -11,7 +11,7 @@ import json
 import re
 import zoneinfo
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -43,7 +43,8 @@ def _date_time(cell: str) -> str:
         moment = datetime.fromisoformat(cell.strip())
     except ValueError:
         raise PolicyProblem("must be a date and time such as 2026-11-23T09:00:00+03:00") from None
-    if moment.tzinfo is None:
+    offset = moment.utcoffset()
+    if offset is None or offset % timedelta(minutes=1):  # RFC 3339, 5.6: hours and minutes only
         raise PolicyProblem("must say its offset from UTC, as in 2026-11-23T09:00:00+03:00")
     return json.dumps(moment.isoformat())
 

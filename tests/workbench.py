@@ -141,6 +141,9 @@ class ScriptedDesk:
         self.shown.append(came_back)
         return self.says_which
 
+    def which_reading(self, bare: object) -> str | None:
+        return None
+
     def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:
         self.shown.append(campaign)
         return self.says_right
@@ -316,7 +319,7 @@ def start(*arguments: str | Path, cwd: Path | None = None, **more: str) -> subpr
     )
 
 
-def command(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", **more: str) -> Said:
+def command(*arguments: str | Path, cwd: Path | None = None, stdin: bytes = b"", **more: Any) -> Said:
     """Runs `python -m importer …` to its end."""
     done = subprocess.run(
         [sys.executable, "-m", "importer", *map(str, arguments)],

@@ -10,6 +10,8 @@ import click
 
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    END_OPTIONS,
     JSON_OPTION,
     LEDGER_OPTION,
     LIST_OPTIONS,
@@ -17,12 +19,13 @@ from importer.cli.options import (
     SEND_OPTIONS,
     Asked,
     asked,
+    hold_back,
     phone_rules,
     read_options,
     target_of,
     with_options,
 )
-from importer.errors import UsageProblem
+from importer.errors import ListProblem, UsageProblem
 
 if TYPE_CHECKING:
     from importer.run.checking import CheckReport, CheckSettings
@@ -35,14 +38,23 @@ Examples:
 
 @click.command("check", short_help="Everything `run` does with a list, without sending.", epilog=EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@with_options(LIST_OPTIONS, LEDGER_OPTION, CAMPAIGN_OPTIONS, RUN_ONLY_OPTIONS, SEND_OPTIONS, (JSON_OPTION,))
+@with_options(
+    LIST_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    LEDGER_OPTION,
+    CAMPAIGN_OPTIONS,
+    RUN_ONLY_OPTIONS,
+    END_OPTIONS,
+    SEND_OPTIONS,
+    (JSON_OPTION,),
+)
 @click.pass_context
 def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, **_: Any) -> None:
     """Read a list to its end, check every row, and say what `run` would do. Nothing is sent and nothing is kept.
 
     If there is a ledger it is read, to count who was called already. Takes the options of `run`.
     """
-    from importer.cli.console import Progress
+    from importer.cli.console import Progress, say
     from importer.cli.logs import start_log
     from importer.machine import now, standard_input
     from importer.run.checking import check_list
@@ -53,13 +65,18 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
     settings = _settings(options, sources)
     with Progress(is_quiet=as_json) as progress:
         report = check_list(settings, observer=progress, now=now, stdin=standard_input())
-    covered = options.values["allow_rejects"].covers(report.balance)
+    code, problem = 0 if options.values["allow_rejects"].covers(report.balance) else 3, None
+    try:
+        judge_balance(report.balance, _checks(options))
+    except ListProblem as refused:
+        code, problem = refused.exit_code, refused
     if as_json:
-        click.echo(json.dumps(_as_json(report, 0 if covered else 3), ensure_ascii=False))
+        click.echo(json.dumps(_as_json(report, code, problem), ensure_ascii=False))
     else:
         _show(report)
-        judge_balance(report.balance, _checks(options))
-    context.exit(0 if covered else 3)
+        if problem is not None:
+            say(problem.message)
+    context.exit(code)
 
 
 def _settings(options: Asked, sources: tuple[str, ...]) -> CheckSettings:
@@ -72,6 +89,8 @@ def _settings(options: Asked, sources: tuple[str, ...]) -> CheckSettings:
         round_name=values["round_name"],
         once_per=values["once_per"] or "row",
         phone_column=values["phone_column"],
+        region_column=values["region_column"],
+        hold_back=hold_back(values),
         rules=phone_rules(values),
         reading=read_options(values),
         batch_size_rows=values["batch_size"],
@@ -109,7 +128,7 @@ def _checks(options: Asked) -> Any:
     )
 
 
-def _as_json(report: CheckReport, code: int) -> dict[str, Any]:
+def _as_json(report: CheckReport, code: int, problem: ListProblem | None) -> dict[str, Any]:
     from importer.cli.words import balance_json
 
     return {
@@ -117,13 +136,14 @@ def _as_json(report: CheckReport, code: int) -> dict[str, Any]:
         **balance_json(report.balance),
         "elapsed_s": round(report.elapsed_s, 3),
         "exit_code": code,
-        "error": None,
+        "error": problem.message if problem else None,
         "list": report.list_name,
         "requests": report.requests,
         "phone_column": report.phone_column,
         "payload_columns": list(report.payload_columns),
         "policy_columns": list(report.policy_columns),
         "rejects_by_reason": dict(report.reject_counts),
+        "skips_by_reason": report.skips,
         "came_back": report.came_back_rows,
         "facts": report.facts,
         "region_suggested": report.suggestion.region if report.suggestion else None,
@@ -151,11 +171,25 @@ def _balance(report: CheckReport) -> list[str]:
         "repeated": "stand in the list more than once",
         "already": "were here before, and would not be called again",
         "changed": "are known with other content, and would not be called",
+        "recent": "were called too lately",
         "suppressed": "on a do-not-call list",
     }
     lines += [f"{skips[reason]:>12,}  {said}" for reason, said in named.items() if skips.get(reason)]
     if balance.rejected:
         lines.append(f"{balance.rejected:>12,}  cannot be used")
+    return lines + _repeats(report)
+
+
+def _repeats(report: CheckReport) -> list[str]:
+    """The first duplicates, each with the row it repeats and when that was called."""
+    from importer.cli.words import day
+
+    lines = []
+    for each in report.repeats:
+        if each.earlier_row_no is not None:
+            when = "" if each.earlier_ms is None else f", accepted {day(each.earlier_ms)}"
+            of = f"row {each.earlier_row_no:,} of {each.earlier_list}"
+            lines.append(f"    {each.file} row {each.row_no:,}: {each.reason}, as {of}{when}")
     return lines
 
 
@@ -213,6 +247,11 @@ def _what_run_would_do(report: CheckReport) -> list[str]:
         lines.append(
             f"{report.came_back_rows:,} of them are for numbers this campaign already has, with other content: "
             "`run` needs --once-per or --round."
+        )
+    if report.doubtful_bare_rows:
+        lines.append(
+            f"{report.doubtful_bare_rows:,} numbers without + could be meant both ways: `run` needs --bare "
+            "international or --bare national."
         )
     if report.is_ledger_known and not report.is_campaign_known:
         lines.append("Who was called already is not counted: the ledger does not know this campaign.")

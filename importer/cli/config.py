@@ -25,7 +25,7 @@ _WHERE = frozenset({"host", "token_env", "token_file"})
 TRY_SANDBOX = """Name a campaign in importer.toml, or set IMPORTER_HOST and IMPORTER_TOKEN:
   export IMPORTER_HOST=https://app.jaicp.com
   read -rs IMPORTER_TOKEN && export IMPORTER_TOKEN      # the campaign's API token, not shown while you type
-To try it without one: `importer demo`, or `importer sandbox` in another terminal and the two lines it prints."""
+To try it without one: `importer demo`, or `importer sandbox` in another terminal and the host and token it prints."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,8 @@ class Configuration:
                 names = ", ".join(sorted(self.campaigns))
                 raise UsageProblem(f"{self.path} names several campaigns: {names}.", hint="Say which with --campaign.")
             only = dict(self.campaigns) if "IMPORTER_TOKEN" not in os.environ else {}
-            return next(iter(only.items()), (None, {}))
+            found, own = next(iter(only.items()), (None, {}))
+            return found, {**self._where(), **own}
         if name not in self.campaigns:
             near = difflib.get_close_matches(name, self.campaigns, n=1)
             known = ", ".join(sorted(self.campaigns)) or "none"
@@ -55,7 +56,11 @@ class Configuration:
                 f"There is no campaign {name!r} in {where}.",
                 hint=f"Did you mean {near[0]!r}?" if near else f"It names: {known}.",
             )
-        return name, self.campaigns[name]
+        return name, {**self._where(), **self.campaigns[name]}
+
+    def _where(self) -> dict[str, Any]:
+        """Host and token as said for all campaigns; options are looked up apart."""
+        return {name: self.common[name] for name in _WHERE if name in self.common}
 
 
 def read_configuration(known_options: Iterable[str]) -> Configuration:

@@ -13,7 +13,7 @@ from importer.cli.words import intention_text
 from importer.machine import is_terminal
 
 if TYPE_CHECKING:
-    from importer.run import CameBack, CampaignFacts, Intention
+    from importer.run import BareDigits, CameBack, CampaignFacts, Intention
 
 
 class TerminalDesk:
@@ -45,6 +45,22 @@ class TerminalDesk:
             "  phone   leave those numbers alone\n  row     call them again\n  stop    send nothing"
         )
         said = click.prompt("Which", type=click.Choice(["phone", "row", "stop"]), default="stop", err=True)
+        return None if said == "stop" else str(said)
+
+    def which_reading(self, bare: BareDigits) -> str | None:
+        """Asks how bare digits that are numbers both ways are meant."""
+        self._progress.end_line()
+        if not self._can_ask:
+            return None
+        region = bare.region or "their region"
+        say(
+            f"{bare.rows:,} of {bare.read_rows:,} numbers without + are valid in {region} as they stand, and also when "
+            "their first digits are the country code.\n"
+            f"  international   they begin with the country code\n  national        they are dialled so in {region}\n"
+            "  stop            send nothing"
+        )
+        choice = click.Choice(["international", "national", "stop"])
+        said = click.prompt("Which", type=choice, default="stop", err=True)
         return None if said == "stop" else str(said)
 
     def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:

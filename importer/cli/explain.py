@@ -10,6 +10,7 @@ import click
 from importer.cli.options import LEDGER_OPTION, asked, with_options
 
 if TYPE_CHECKING:
+    from importer.ledger import LedgerReader
     from importer.ledger.view import RowLife, View
 
 EPILOG = """\b
@@ -38,20 +39,23 @@ def command(context: click.Context, /, what: tuple[str, ...], import_id: int | N
             number = import_id if import_id is not None else view.newest_import_id()
             shown = _explain_row(view, number or 0, file_place - 1, int(found[1]))
         else:
-            shown = _explain_phone(view, "".join(what))
+            shown = _explain_phone(reader, "".join(what))
     context.exit(0 if shown else 4)
 
 
-def _explain_phone(view: View, text: str) -> bool:
+def _explain_phone(reader: LedgerReader, text: str) -> bool:
     from importer.cli.console import safe
 
     digits = re.sub(r"\D", "", text)
-    lives = view.rows_of_phone(int(digits)) if 0 < len(digits) <= 18 else []
-    if not lives:
+    phone = int(digits) if 0 < len(digits) <= 18 else 0
+    lives, forbidding = reader.view.rows_of_phone(phone), reader.dnc.names_with(phone)
+    if not (lives or forbidding):
         click.echo(safe(f"The ledger holds no row for {text}. Write it with its country code."), err=True)
+    for name in forbidding:
+        click.echo(safe(f"+{phone}: is on the do-not-call list {name!r}"))
     for life in lives:
         _show(life)
-    return bool(lives)
+    return bool(lives or forbidding)
 
 
 def _explain_row(view: View, import_id: int, file_no: int, row_no: int) -> bool:
@@ -78,6 +82,7 @@ _SKIPS = {
     "repeated": "stands in the list more than once; the first one counts",
     "already": "was already here, from an earlier import",
     "changed": "is known with other content, and was not sent",
+    "recent": "was called too lately, for --not-if-called-within",
     "suppressed": "is on a do-not-call list",
 }
 

@@ -22,7 +22,7 @@ from importer.machine import duration_s
 
 if TYPE_CHECKING:
     from importer.ledger.view import ImportLine
-    from importer.run import RunSettings, Target
+    from importer.run import HoldBack, RunSettings, Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,18 +106,26 @@ _DURATION, _POSITIVE = Duration(), click.IntRange(min=1)
 LIST_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--phone-column", metavar="C", help="The column with the numbers. Else one called like a phone."),
     click.option("--region", metavar="CC", help="Where numbers without country code are dialled, such as US."),
+    click.option("--region-column", metavar="C", help="The column that says so row by row; --region where it is empty."),
     click.option("--bare", type=click.Choice(["international", "national"]), help="How bare digits valid both ways are read with --region."),
     click.option("--accept", type=click.Choice(["valid", "possible", "any-digits"]), default="valid", show_default=True, help="The least a number must be."),
     click.option("--types", metavar="T,…", help="Number types to keep, such as mobile,fixed_line; or all. Premium rate is left out."),
     click.option("--once-per", metavar="row|phone|C,…", help="Which call is the same call.  [default: row]"),
+    click.option("--not-if-called-within", type=_DURATION, help="Leave numbers alone that were accepted so lately, in any campaign."),
     click.option("--round", "round_name", metavar="NAME", help="The occasion: everybody may be called once in it. Else the campaign, for ever."),
     click.option("--list", "list_name", metavar="NAME", help="What to call the list. Else its path."),
-    click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, jsonl. Else by the file."),
+    click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, xls, jsonl. Else by the file."),
     click.option("--encoding", metavar="E", help="Such as cp1251. Else found out."),
     click.option("--delimiter", metavar="D", help="Between cells. Else found out."),
     click.option("--quote", metavar="Q", help="Around cells. Else found out."),
     click.option("--header/--no-header", "has_header", default=None, help="Whether the first row names the columns."),
     click.option("--sheet", metavar="NAME", help="The sheet of a workbook. Else the first."),
+)  # fmt: skip
+
+# Whom nobody may call, whatever the list says. The lists kept in the ledger (`importer dnc`) are honoured without any.
+DO_NOT_CALL_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--suppress", multiple=True, metavar="FILE", help="A do-not-call list in any format; may be said again."),
+    click.option("--suppress-column", metavar="C", help="Its column with the numbers. Else one called like a phone."),
 )  # fmt: skip
 
 CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
@@ -147,10 +155,14 @@ RUN_ONLY_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--batch-size", type=click.IntRange(1, 100_000), default=250, show_default=True, help="Rows per request. 1 is the strict mode."),
     click.option("--new-ledger", is_flag=True, help="This ledger may meet a campaign that already has numbers."),
     click.option("--rejects", metavar="FILE", help="Where bad rows go.  [default: LIST.rejects.csv]"),
-    click.option("--allow-rejects", type=Allowed(), default="0", show_default=True, help="So many bad rows are no failure (exit 0)."),
     click.option("--stop-at-rejects", type=Percent(), default="20%", show_default=True, help="Above this share of bad rows nothing is sent."),
     click.option("--expect-rows", type=Bounds(), help="Outside these bounds nothing is sent."),
     click.option("--max-calls", type=click.IntRange(min=0), metavar="N", help="If more rows than this would be called, nothing is sent."),
+)  # fmt: skip
+
+# What counts as a failure at the end.
+END_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--allow-rejects", type=Allowed(), default="0", show_default=True, help="So many bad rows are no failure (exit 0)."),
 )  # fmt: skip
 
 JSON_OPTION = click.option(
@@ -188,7 +200,7 @@ def _setting_name(option: click.Parameter) -> str:
     return next(name for name in option.opts if name.startswith("--")).removeprefix("--").replace("-", "_")
 
 
-FILE_OPTIONS = (LIST_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, RUN_ONLY_OPTIONS)
+FILE_OPTIONS = (LIST_OPTIONS, DO_NOT_CALL_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, RUN_ONLY_OPTIONS, END_OPTIONS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -228,11 +240,17 @@ def asked(context: click.Context) -> Asked:
 def _converted(
     option: click.Parameter, said: Any, setting: str, configuration: Configuration, context: click.Context
 ) -> Any:
-    text = ",".join(map(str, said)) if isinstance(said, list) else said
     try:
-        return option.type_cast_value(context, text)
+        return option.type_cast_value(context, _as_typed(option, said))
     except click.BadParameter as problem:
         raise UsageProblem(f"{configuration.path}: {setting}: {problem.format_message()}") from None
+
+
+def _as_typed(option: click.Parameter, said: Any) -> Any:
+    """What the file says, in the form that the command line would give it."""
+    if option.multiple:
+        return [str(each) for each in (said if isinstance(said, list) else [said])]
+    return ",".join(map(str, said)) if isinstance(said, list) else said
 
 
 def target_of(options: Asked) -> Target:
@@ -259,7 +277,9 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         round_name=values.get("round_name"),
         once_per=values.get("once_per"),
         phone_column=values.get("phone_column"),
+        region_column=values.get("region_column"),
         rules=phone_rules(values),
+        hold_back=hold_back(values),
         reading=read_options(values),
         batch_size_rows=values.get("batch_size", 250),
         sending=_send_settings(values),
@@ -293,6 +313,17 @@ def import_settings(options: Asked, import_id: int | None) -> tuple[ImportLine, 
     if not (values.get("host") or options.campaign.get("host")):
         values["host"] = line.origin
     return line, run_settings(replace(options, values=values), [line.an_import.list_name])
+
+
+def hold_back(values: Mapping[str, Any]) -> HoldBack:
+    """Whom not to call."""
+    from importer.run import HoldBack
+
+    return HoldBack(
+        suppress=tuple(values.get("suppress") or ()),
+        suppress_column=values.get("suppress_column"),
+        not_if_called_within_s=values.get("not_if_called_within"),
+    )
 
 
 def phone_rules(values: Mapping[str, Any]) -> Any:

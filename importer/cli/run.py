@@ -9,6 +9,8 @@ import click
 
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    END_OPTIONS,
     JSON_OPTION,
     LEDGER_OPTION,
     LIST_OPTIONS,
@@ -31,7 +33,16 @@ Examples:
 
 @click.command("run", short_help="Take a list in, check it, and send it.", epilog=EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@with_options(CAMPAIGN_OPTIONS, LIST_OPTIONS, LEDGER_OPTION, RUN_ONLY_OPTIONS, SEND_OPTIONS, (JSON_OPTION, YES_OPTION))
+@with_options(
+    CAMPAIGN_OPTIONS,
+    LIST_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    LEDGER_OPTION,
+    RUN_ONLY_OPTIONS,
+    END_OPTIONS,
+    SEND_OPTIONS,
+    (JSON_OPTION, YES_OPTION),
+)
 @click.pass_context
 def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, yes: bool, **_: Any) -> None:
     """Take a list in, check every row, and send the good ones to a campaign.

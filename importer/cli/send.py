@@ -9,6 +9,8 @@ import click
 
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    END_OPTIONS,
     JSON_OPTION,
     LEDGER_OPTION,
     SEND_OPTIONS,
@@ -22,7 +24,7 @@ from importer.cli.options import (
     "send", short_help="Go on sending an import.", epilog="\b\nExamples:\n  importer send\n  importer send 12"
 )
 @click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
-@with_options(CAMPAIGN_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, (JSON_OPTION,))
+@with_options(CAMPAIGN_OPTIONS, DO_NOT_CALL_OPTIONS, LEDGER_OPTION, END_OPTIONS, SEND_OPTIONS, (JSON_OPTION,))
 @click.pass_context
 def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:
     """Send what is still pending of an import; the list itself is no longer needed.

@@ -26,7 +26,7 @@ NEXT_STEPS = {
     3: "Some rows were not used: see above, repair them and run the list again.",
     6: "The platform refuses this campaign: check that it is not stopped and that the token is its own.",
     7: "Nothing is lost. Run the same command again later to go on.",
-    8: "Some rows may or may not have been taken by the platform; they are not sent again by themselves.",
+    8: "Some rows may or may not have been called; nothing is sent again blindly. `importer resolve` shows them.",
     130: "Stopped. Run the same command again to go on.",
     143: "Stopped. Run the same command again to go on.",
 }
@@ -113,6 +113,12 @@ def intention_text(intention: Intention) -> str:
     ]
     if intention.already_rows or intention.changed_rows:
         lines.append(f"Not again     {_not_again(intention)}")
+    if intention.recent_rows:
+        lines.append(
+            f"Too lately    {intention.recent_rows:,} rows are for numbers called within --not-if-called-within"
+        )
+    if intention.suppressed_rows:
+        lines.append(f"Do not call   {intention.suppressed_rows:,} rows are on a do-not-call list")
     if intention.repeated_rows:
         lines.append(f"Repeated      {intention.repeated_rows:,} rows of the list stand in it more than once")
     if intention.balance.rejected:

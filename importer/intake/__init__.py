@@ -182,6 +182,7 @@ class _Facts:
             checked=judged.height,
             fallback=int(judged["is_fallback"].sum()),
             ambiguous_bare=int(judged["is_ambiguous_bare"].sum()),
+            own_code_bare=int(judged["is_own_code_bare"].sum()),
             came_back=sifted.came_back_rows,
         )
         room = 200 - len(self._came_back)

@@ -37,6 +37,8 @@ class Plan:
     policy: tuple[str, ...]
     once_per: str
     rules: PhoneRules
+    region_column: str | None = None
+    not_if_called_within_s: float | None = None
 
     @property
     def identity_columns(self) -> tuple[str, ...]:
@@ -44,8 +46,13 @@ class Plan:
         return () if self.once_per in (ONCE_PER_ROW, ONCE_PER_PHONE) else tuple(self.once_per.split(","))
 
     def as_mapping(self) -> dict[str, Any]:
-        """The plan as the ledger stores it: everything that decides which rows come out of a list."""
+        """The plan as the ledger stores it: everything that decides which rows come out of a list.
+
+        What was not asked for is left out, so that plans of earlier versions stay equal.
+        """
+        asked = {"region_column": self.region_column, "not_if_called_within_s": self.not_if_called_within_s}
         return {
+            **{name: value for name, value in asked.items() if value is not None},
             "recipe": RECIPE,
             "phone_column": self.phone_column,
             "payload": list(self.payload),
@@ -58,7 +65,15 @@ class Plan:
         }
 
 
-def make_plan(columns: Sequence[str], *, phone_column: str | None, once_per: str, rules: PhoneRules) -> Plan:
+def make_plan(
+    columns: Sequence[str],
+    *,
+    phone_column: str | None,
+    once_per: str,
+    rules: PhoneRules,
+    region_column: str | None = None,
+    not_if_called_within_s: float | None = None,
+) -> Plan:
     """The plan for a list with these columns.
 
     **Errors**: UsageProblem for a column that is not there, naming the nearest that is.
@@ -71,6 +86,8 @@ def make_plan(columns: Sequence[str], *, phone_column: str | None, once_per: str
         policy=policy,
         once_per=_once_per(columns, once_per),
         rules=rules,
+        region_column=find_column(columns, region_column, "--region-column") if region_column else None,
+        not_if_called_within_s=not_if_called_within_s,
     )
 
 

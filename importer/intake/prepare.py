@@ -46,7 +46,8 @@ class Prepared:
 
 def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared:
     """Judges and keys a chunk. Every row of it is in `good` or in `rejects`."""
-    judged = phones.check(chunk.rows[plan.phone_column], plan.rules)
+    regions = chunk.rows[plan.region_column] if plan.region_column else None
+    judged = phones.check(chunk.rows[plan.phone_column], plan.rules, regions)
     values, problems = _judge_policy(chunk.rows, plan)
     reasons = pl.DataFrame(
         {"row_no": chunk.row_nos, "phone_reason": judged["reason"].cast(pl.String), "problem": problems}

@@ -6,7 +6,9 @@ readers open the file read-only. Only this package imports sqlite_utils.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -60,19 +62,37 @@ class Ledger:
                 hint="Wait for it, or stop it with Ctrl-C in its terminal; then run the same command again.",
             )
         try:
-            self._connection = open_writer(path)
-            self.store = Store(self._connection, path)
-            self._introduce(now_ms)
+            self._open()
         except BaseException:
             self._lock.release()
             raise
+        try:
+            self._introduce(now_ms)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        """The connection and all the books over it."""
+        self._connection = open_writer(self.path)
+        self.store = Store(self._connection, self.path)
         self.intake = IntakeBook(self.store)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
         self.dnc = DncBook(self.store)
         self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
-        self.view = View(self._connection, path)
+        self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)
+
+    def reopen(self) -> None:
+        """Closes a connection that failed and opens the file anew, the lock kept: to write down what came back.
+
+        **Errors**: LedgerProblem when it cannot be opened, or is not there any more.
+        """
+        self.store.judge_place()
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+        self._open()
 
     def _introduce(self, now_ms: int) -> None:
         """Gives a new file its own id."""
@@ -105,7 +125,7 @@ class EarlierBook(IntakeBook):
         self._campaign = campaign
 
     def held(self, keys: Sequence[bytes]) -> list[Held]:
-        """As IntakeBook; imports get negative numbers, since they are none of the asking ledger's."""
+        """As IntakeBook; imports and rows get negative numbers, since they are none of the asking ledger's."""
         return [_foreign(each) for each in super().held(keys)]
 
     def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
@@ -121,7 +141,7 @@ class EarlierBook(IntakeBook):
 
 
 def _foreign(held: Held) -> Held:
-    return replace(held, import_id=-held.import_id, is_thawed=False)
+    return replace(held, import_id=-held.import_id, row_id=-held.row_id, is_thawed=False)
 
 
 class LedgerReader:
@@ -140,6 +160,11 @@ class LedgerReader:
             return book.campaign(fingerprint)
         rows = self._store.all("SELECT fingerprint FROM campaigns LIMIT 2")
         return book.campaign(rows[0][0]) if len(rows) == 1 else None
+
+    def recently_accepted(self, phones: Sequence[int], since_ms: int) -> dict[int, int]:
+        """As IntakeBook; rows get negative numbers, since they are none of the asking ledger's."""
+        found = IntakeBook(self._store).recently_accepted(phones, since_ms)
+        return {phone: -row_id for phone, row_id in found.items()}
 
     def earlier_book(self, campaign: Campaign) -> EarlierBook:
         """The rows of a campaign, to be asked by an intake that writes elsewhere."""

@@ -67,7 +67,10 @@ class Member:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kept:
-    """A batch with everything the ledger keeps of it. `packed` and `sha256` are None once its body was dropped."""
+    """A batch with everything the ledger keeps of it. `packed` and `sha256` are None once its body was dropped.
+
+    `is_repaired`: a repair put it in doubt, and may have lost its bytes and rows; that is known.
+    """
 
     id: int
     state: str
@@ -78,6 +81,7 @@ class Kept:
     sha256: bytes | None
     receipt: Receipt | None
     members: Sequence[Member]
+    is_repaired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,9 +141,9 @@ def members_of(text: str) -> dict[str, str]:
 
 def judge_batch(kept: Kept, seed: str, round_name: str) -> Iterator[Finding]:
     """Everything about one batch that cannot be so."""
-    yield from _judge_receipt(kept)
+    yield from judge_receipt(kept)
     if kept.packed is None or kept.sha256 is None:
-        if kept.state not in SETTLED:
+        if kept.state not in SETTLED and not kept.is_repaired:
             yield _about(kept, "bodies", "has no frozen bytes, and is not settled")
         return
     body = body_of(kept.packed, kept.sha256)
@@ -178,7 +182,8 @@ def _judge_keys(kept: Kept, items: Sequence[Item], seed: str) -> Iterator[Findin
         yield _about(kept, "keys", "has a request key that its rows do not make")
 
 
-def _judge_receipt(kept: Kept) -> Iterator[Finding]:
+def judge_receipt(kept: Kept) -> Iterator[Finding]:
+    """Everything about a batch's receipt that cannot be so."""
     receipt, expected = kept.receipt, kept.state if kept.state in ("accepted", "refused") else None
     if (receipt and receipt.kind) != expected:
         has = f"a receipt that says {receipt.kind!r}" if receipt else "no receipt"
@@ -214,9 +219,10 @@ def _about(kept: Kept, check: str, what: str) -> Finding:
 
 _BATCHES = """
 SELECT b.id, b.state, b.size_rows, b.request_key, b.generation, d.body, d.sha256,
-       c.kind, c.evidence, c.received_ms, c.content, b.first_row_id, b.last_row_id
+       c.kind, c.evidence, c.received_ms, c.content, b.state = 'in_doubt' AND b.reason LIKE 'repaired: %',
+       b.first_row_id, b.last_row_id
 FROM batches b LEFT JOIN bodies d ON d.batch_id = b.id LEFT JOIN receipts c ON c.batch_id = b.id
-WHERE b.import_id = ? ORDER BY b.id"""
+"""
 
 _IMPOSSIBLE_SENDS = {
     "has an open send, and is not armed": """
@@ -358,8 +364,15 @@ class Audit:
 
     def kept(self, import_id: int) -> Iterator[Kept]:
         """The batches of an import, one by one, so that memory stays small."""
-        for row in self._connection.execute(_BATCHES, [import_id]):
-            yield kept_from_row(row, self.members(row[0], row[11], row[12]))
+        for row in self._connection.execute(f"{_BATCHES} WHERE b.import_id = ? ORDER BY b.id", [import_id]):
+            yield self._kept(row)
+
+    def kept_one(self, batch_id: int) -> Kept:
+        """One batch."""
+        return self._kept(self._connection.execute(f"{_BATCHES} WHERE b.id = ?", [batch_id]).fetchone())
+
+    def _kept(self, row: Sequence[Any]) -> Kept:
+        return kept_from_row(row, self.members(row[0], row[12], row[13]))
 
     def members(self, batch_id: int, first_row_id: int, last_row_id: int) -> list[Member]:
         """The rows of a batch, in order."""
@@ -412,5 +425,5 @@ def kept_from_row(row: Sequence[Any], members: Sequence[Member]) -> Kept:
     receipt = None if kind is None else Receipt(kind=kind, evidence=evidence, received_ms=received_ms, text=text)
     return Kept(
         id=row[0], state=row[1], size_rows=row[2], request_key=row[3], generation=row[4], packed=row[5], sha256=row[6],
-        receipt=receipt, members=members,
+        receipt=receipt, members=members, is_repaired=bool(row[11]),
     )  # fmt: skip

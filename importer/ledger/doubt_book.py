@@ -13,6 +13,7 @@ from typing import Any
 
 from importer.body import items_of, phones_of
 from importer.ledger.records import Sendable
+from importer.ledger.seals import Stub, sealed
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
 from importer.protocol import Finding, SeenJob, State, Step
@@ -170,7 +171,7 @@ class DoubtBook:
             kind=kind,
             evidence=evidence,
             received_ms=now_ms,
-            content=json.dumps(content, separators=(",", ":")),
+            content=sealed(content, Stub(batch_id=batch_id, kind=kind, evidence=evidence, received_ms=now_ms)),
         )
 
     def put_in_doubt(self, import_id: int, step_of: Any, *, now_ms: int) -> int:
@@ -201,7 +202,8 @@ class DoubtBook:
 
     def match_anew(self, batch_id: int, ids: Sequence[str], *, now_ms: int) -> None:
         """Repairs a receipt whose ids stood in another order than the rows: the reports say which is whose."""
-        content = json.dumps({"ids": list(ids)}, separators=(",", ":"))
+        stub = Stub(batch_id=batch_id, kind="accepted", evidence="report", received_ms=now_ms)
+        content = sealed({"ids": list(ids)}, stub)
         with self._store.transaction():
             self._store.change_one(
                 "UPDATE receipts SET content = ?, evidence = 'report', received_ms = ? "

@@ -7,7 +7,6 @@ handed to the network before the commit that armed it has returned (law 3).
 from __future__ import annotations
 
 import hashlib
-import json
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from importer.errors import LedgerProblem
 from importer.keys import request_key
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.records import NewPart, Sendable, Settlement
+from importer.ledger.seals import Stub, sealed
 from importer.ledger.store import Store
 from importer.protocol import Arming, Batch, State, recover
 
@@ -176,7 +176,9 @@ class SendBook:
                 kind=kind,
                 evidence="answer",
                 received_ms=now_ms,
-                content=json.dumps(each.receipt, separators=(",", ":")),
+                content=sealed(
+                    each.receipt, Stub(batch_id=batch_id, kind=kind, evidence="answer", received_ms=now_ms)
+                ),
             )
         if each.after.state is State.REFUSED:
             self.release_identities(batch_id)

@@ -15,6 +15,7 @@ from typing import Any
 
 from importer.errors import LedgerProblem
 from importer.ledger.opening import translated
+from importer.ledger.place import Place
 
 
 class Store:
@@ -24,6 +25,7 @@ class Store:
         self.connection = connection
         self.path = path
         self.is_broken = False
+        self._place = Place(path)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -39,12 +41,21 @@ class Store:
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
                 yield
+                self.judge_place()
                 self.connection.execute("COMMIT")
             except BaseException as problem:
                 self.is_broken = self.is_broken or isinstance(problem, sqlite3.Error)
                 with contextlib.suppress(sqlite3.Error):
                     self.connection.execute("ROLLBACK")
                 raise
+
+    def judge_place(self) -> None:
+        """Lets a commit only into the file that a later run will find. **Errors**: LedgerProblem."""
+        try:
+            self._place.judge()
+        except LedgerProblem:
+            self.is_broken = True
+            raise
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Every row of a query."""

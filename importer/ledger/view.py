@@ -162,12 +162,25 @@ class View:
             self._all("SELECT reason, sum(size_rows) FROM skips WHERE import_id = ? GROUP BY reason", [import_id])
         )
 
+    def skip_examples(self, import_id: int, per_reason: int) -> list[tuple[str, str, int, int]]:
+        """The first rows not enqueued of each reason: reason, file, row, and the id of the row repeated."""
+        packs = self._all("SELECT reason, pack FROM skips WHERE import_id = ? ORDER BY id", [import_id])
+        names = dict(self._all("SELECT file_no, name FROM files WHERE import_id = ?", [import_id]))
+        first: dict[str, list[tuple[str, str, int, int]]] = {}
+        for reason, pack in packs:
+            shown = first.setdefault(reason, [])
+            if len(shown) < per_reason:
+                places = json.loads(pack)[: per_reason - len(shown)]
+                shown += [(reason, names.get(file_no, ""), row_no, row_id) for file_no, row_no, row_id in places]
+        return [each for examples in first.values() for each in examples]
+
     def earlier_days(self, import_id: int) -> tuple[int | None, int | None]:
         """When the rows that this import repeats were settled: first and last, Unix milliseconds."""
         found = self._all(
             "SELECT min(c.received_ms), max(c.received_ms) FROM skips s, json_each(s.pack) p "
             "JOIN rows r ON r.id = json_extract(p.value, '$[2]') "
-            "JOIN receipts c ON c.batch_id = r.batch_id WHERE s.import_id = ? AND s.reason IN ('already', 'changed')",
+            "JOIN receipts c ON c.batch_id = r.batch_id WHERE s.import_id = ? "
+            "AND s.reason IN ('already', 'changed', 'recent')",
             [import_id],
         )
         return found[0][0], found[0][1]

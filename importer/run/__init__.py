@@ -24,13 +24,23 @@ from importer.protocol import Arming, ServerClock, calibrated
 from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
-from importer.run.judging import judge_answered, judge_balance, judge_came_back, judge_new_ledger
+from importer.run.hygiene import hygiene_of, read_suppressions
+from importer.run.judging import (
+    PASSED,
+    judge_answered,
+    judge_balance,
+    judge_bare,
+    judge_came_back,
+    judge_new_ledger,
+)
 from importer.run.settings import (
     DEFAULT_BATCH_ROWS,
+    BareDigits,
     CameBack,
     CampaignFacts,
     Checks,
     Desk,
+    HoldBack,
     Intention,
     RunReport,
     RunSettings,
@@ -42,10 +52,12 @@ from importer.summary import exit_code
 
 __all__ = [
     "DEFAULT_BATCH_ROWS",
+    "BareDigits",
     "CameBack",
     "CampaignFacts",
     "Checks",
     "Desk",
+    "HoldBack",
     "Intention",
     "ReconcileReport",
     "Run",
@@ -85,6 +97,7 @@ class Run:
         """
         judge_window(settings.sending)
         started_ms = self.now().boot_ms
+        self._honour_do_not_call(settings, settings.rules.region)
         with open_list(
             settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
         ) as row_list:
@@ -112,11 +125,21 @@ class Run:
         rejects_path: Path | None,
     ) -> tuple[SendResult, Reconciled | None]:
         balance = self.ledger.view.balance(choice.an_import.id)
-        judge_balance(balance, settings.checks)
+        self._judge(choice.an_import, balance, settings)
         self._name_others(campaign, choice.an_import)
         if balance.pending and not self.desk.may_send(self._intention(choice, facts, settings, balance, rejects_path)):
             return SendResult(ending="declined", balance=balance), None
         return self._settle(choice.an_import, campaign, settings, clock)
+
+    def _judge(self, an_import: Import, balance: Balance, settings: RunSettings) -> None:
+        """Makes the safety checks and notes whether the list passed them."""
+        book = self.ledger.intake
+        try:
+            judge_balance(balance, settings.checks)
+        except ListProblem:
+            book.add_facts(an_import.id, {PASSED: False})
+            raise
+        book.add_facts(an_import.id, {PASSED: True})
 
     def send(self, an_import: Import, settings: RunSettings) -> RunReport:
         """Sends what is pending of an import whose list was read to its end; the list itself is not needed.
@@ -125,6 +148,7 @@ class Run:
         """
         judge_window(settings.sending)
         started_ms = self.now().boot_ms
+        self._honour_do_not_call(settings, an_import.mapping.get("region"))
         judge_adoption(self.ledger, settings)
         campaign, _, clock = self._meet(settings, must_be=an_import.campaign_id)
         if not an_import.is_complete:
@@ -224,6 +248,8 @@ class Run:
                 phone_column=settings.phone_column,
                 once_per=settings.once_per or "row",
                 rules=settings.rules,
+                region_column=settings.region_column,
+                not_if_called_within_s=settings.hold_back.not_if_called_within_s,
             ),
             is_once_per_said=settings.once_per is not None,
             settings={"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight},
@@ -247,19 +273,29 @@ class Run:
             size = f"Its batches keep their size of {an_import.batch_size_rows:,} rows."
             self.observer(Notice(kind="batch-size", text=size))
 
+    def _honour_do_not_call(self, settings: RunSettings, region: str | None) -> None:
+        """Reads the run's own do-not-call lists; before anything else, because one that cannot be read stops it."""
+        self.ledger.dnc.also(read_suppressions(settings.hold_back, region, self.ledger.path.parent, self.observer))
+
     def _taken_in(self, settings: RunSettings, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
-        """Intake, and once more when a person's answer changed what the same call is."""
+        """Intake, and once more when a person's answer changed how numbers are read or what the same call is."""
         choice = replace(choice, an_import=self._intake(campaign, row_list, choice.plan, choice.an_import))
+        bare = judge_bare(choice.an_import, choice.plan, self.desk)
+        if bare == "international":
+            rules = replace(choice.plan.rules, bare=bare)
+            choice = self._again_under(replace(choice.plan, rules=rules), campaign, row_list, choice)
+        elif bare is not None:
+            self.ledger.intake.add_facts(choice.an_import.id, {"said_bare": bare})
         is_said = settings.once_per is not None or settings.round_name is not None
         said = choice.plan.once_per if is_said else judge_came_back(self.ledger, choice.an_import, self.desk)
         if said == "phone" and not is_said:
-            return self._again_per_phone(campaign, row_list, choice)
+            return self._again_under(replace(choice.plan, once_per="phone"), campaign, row_list, choice)
         if said is not None:
             self.ledger.intake.add_facts(choice.an_import.id, {"said_once_per": said})
         return choice
 
-    def _again_per_phone(self, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
-        plan: Plan = replace(choice.plan, once_per="phone")
+    def _again_under(self, plan: Plan, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
+        """Takes the list in anew under another plan."""
         book = self.ledger.intake
         files = [
             {name: value for name, value in facts.items() if name not in ("sha256", "read_rows", "witness_rows")}
@@ -282,6 +318,12 @@ class Run:
             observer=self.observer,
             now_ms=lambda: self.now().unix_ms,
             is_stopping=self._is_stopping,
+            hygiene=hygiene_of(
+                plan.not_if_called_within_s,
+                hits=self.ledger.dnc.hits,
+                recently_accepted=self.ledger.intake.recently_accepted,
+                now_ms=self.now().unix_ms,
+            ),
         )
         return intake.take_in(an_import)
 
@@ -382,6 +424,7 @@ class Run:
         an_import, view = choice.an_import, self.ledger.view
         skips = view.skip_counts(an_import.id)
         first = settings.sending.first_rows
+        to_send_rows = balance.pending if first is None else min(first, balance.pending)
         return Intention(
             import_id=an_import.id,
             list_name=an_import.list_name,
@@ -392,14 +435,16 @@ class Run:
             balance=balance,
             payload_columns=choice.plan.payload,
             phone_column=choice.plan.phone_column,
-            requests=-(-balance.pending // an_import.batch_size_rows),
+            requests=-(-to_send_rows // an_import.batch_size_rows),
             repeated_rows=skips.get("repeated", 0),
             already_rows=skips.get("already", 0),
             changed_rows=skips.get("changed", 0),
+            recent_rows=skips.get("recent", 0),
+            suppressed_rows=balance.suppressed,
             earlier_ms=view.earlier_days(an_import.id),
             reject_counts=tuple(view.reject_counts(an_import.id)),
             rejects_path=rejects_path,
-            to_send_rows=balance.pending if first is None else min(first, balance.pending),
+            to_send_rows=to_send_rows,
             is_resumed=choice.how != "begun",
         )
 

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from importer import keys
-from importer.intake import Intake, Plan, make_plan
+from importer.intake import Hygiene, Intake, Plan, make_plan
 from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, this_process
 from importer.model import Balance, Observer
 from importer.phones import PhoneRules, Suggestion, suggest_region
 from importer.run.choosing import facts_of, list_name_of
-from importer.run.settings import Target
+from importer.run.hygiene import hygiene_of, read_suppressions
+from importer.run.judging import doubtful_bare_rows
+from importer.run.settings import HoldBack, Target
 from importer.sources import Position, ReadOptions, RowList, open_list
 
 EXAMPLES_PER_REASON = 3
@@ -36,7 +38,9 @@ class CheckSettings:
     round_name: str | None
     once_per: str
     phone_column: str | None
+    region_column: str | None
     rules: PhoneRules
+    hold_back: HoldBack
     reading: ReadOptions
     batch_size_rows: int
     rate_rows_s: float | None
@@ -56,6 +60,21 @@ class RejectExample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatExample:
+    """A good row that would not be called, and the row that stands for it, as far as it has one.
+
+    **Units**: `earlier_ms` is when that one was accepted, Unix milliseconds; None while it was not.
+    """
+
+    reason: str
+    file: str
+    row_no: int
+    earlier_list: str | None
+    earlier_row_no: int | None
+    earlier_ms: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
     """What `run` would do. `balance.pending` are the rows it would send."""
 
@@ -68,6 +87,8 @@ class CheckReport:
     skips: dict[str, int]
     reject_counts: tuple[tuple[str, int], ...]
     examples: dict[str, list[RejectExample]]
+    repeats: tuple[RepeatExample, ...]
+    doubtful_bare_rows: int
     facts: dict[str, dict[str, int]]
     came_back_rows: int
     requests: int
@@ -96,8 +117,12 @@ def check_list(
             phone_column=settings.phone_column,
             once_per=settings.once_per,
             rules=settings.rules,
+            region_column=settings.region_column,
+            not_if_called_within_s=settings.hold_back.not_if_called_within_s,
         )
-        earlier, seed = stack.enter_context(_earlier(settings))
+        reader = stack.enter_context(_real_ledger(settings))
+        earlier, seed = _earlier(settings, reader)
+        scratch.dnc.also(read_suppressions(settings.hold_back, settings.rules.region, Path(folder), observer))
         campaign = scratch.intake.add_campaign(
             name="check", origin="", fingerprint=b"check", key_seed=seed or "0" * 64, now_ms=0
         )
@@ -111,27 +136,46 @@ def check_list(
             observer=observer,
             now_ms=lambda: now().unix_ms,
             is_stopping=lambda: False,
+            hygiene=_hygiene(settings, scratch, reader, now().unix_ms),
         )
         done = intake.take_in(an_import)
-        report = _report(settings, scratch, done, plan, row_list, is_campaign_known=earlier is not None)
+        report = _report(settings, scratch, reader, done, plan, row_list, is_campaign_known=earlier is not None)
         return replace(report, elapsed_s=(now().boot_ms - started_ms) / 1000)
 
 
 @contextlib.contextmanager
-def _earlier(settings: CheckSettings) -> Iterator[tuple[EarlierBook | None, str | None]]:
-    """The real ledger's rows of this campaign, read only, and the seed they were keyed under."""
+def _real_ledger(settings: CheckSettings) -> Iterator[LedgerReader | None]:
+    """The real ledger, read only, if there is one."""
     if settings.ledger is None or not settings.ledger.exists():
-        yield None, None
+        yield None
         return
     with LedgerReader(settings.ledger) as reader:
-        target = settings.target
-        fingerprint = (
-            None
-            if target is None
-            else keys.campaign_fingerprint(keys.campaign_seed(target.token.reveal(), target.origin))
-        )
-        campaign = reader.only_campaign(fingerprint)
-        yield (None, None) if campaign is None else (reader.earlier_book(campaign), campaign.key_seed)
+        yield reader
+
+
+def _earlier(settings: CheckSettings, reader: LedgerReader | None) -> tuple[EarlierBook | None, str | None]:
+    """The real ledger's rows of this campaign, and the seed they were keyed under."""
+    if reader is None:
+        return None, None
+    target = settings.target
+    fingerprint = (
+        None if target is None else keys.campaign_fingerprint(keys.campaign_seed(target.token.reveal(), target.origin))
+    )
+    campaign = reader.only_campaign(fingerprint)
+    return (None, None) if campaign is None else (reader.earlier_book(campaign), campaign.key_seed)
+
+
+def _hygiene(settings: CheckSettings, scratch: Ledger, reader: LedgerReader | None, now_ms: int) -> Hygiene:
+    """As `run` would hold rows back: by the lists named, and by what the real ledger knows."""
+    if reader is None:
+        return Hygiene(suppressed=scratch.dnc.hits)
+    dnc = reader.dnc
+    return hygiene_of(
+        settings.hold_back.not_if_called_within_s,
+        hits=lambda phones: scratch.dnc.hits(phones) | dnc.hits(phones),
+        recently_accepted=reader.recently_accepted,
+        now_ms=now_ms,
+    )
 
 
 def _begin(scratch: Ledger, campaign: Campaign, settings: CheckSettings, plan: Plan, row_list: RowList) -> Import:
@@ -148,7 +192,14 @@ def _begin(scratch: Ledger, campaign: Campaign, settings: CheckSettings, plan: P
 
 
 def _report(
-    settings: CheckSettings, scratch: Ledger, done: Import, plan: Plan, row_list: RowList, *, is_campaign_known: bool
+    settings: CheckSettings,
+    scratch: Ledger,
+    reader: LedgerReader | None,
+    done: Import,
+    plan: Plan,
+    row_list: RowList,
+    *,
+    is_campaign_known: bool,
 ) -> CheckReport:
     view = scratch.view
     balance = view.balance(done.id)
@@ -163,6 +214,8 @@ def _report(
         skips=view.skip_counts(done.id),
         reject_counts=tuple(view.reject_counts(done.id)),
         examples=_examples(scratch, done.id),
+        repeats=tuple(_repeats(scratch, reader, done.id)),
+        doubtful_bare_rows=0 if settings.rules.bare else doubtful_bare_rows(done),
         facts={name: done.facts.get(name, {}) for name in ("regions", "types", "warnings", "numbers")},
         came_back_rows=int(done.facts.get("numbers", {}).get("came_back", 0)),
         requests=view.batch_count(done.id),
@@ -194,6 +247,21 @@ def _examples(scratch: Ledger, import_id: int) -> dict[str, list[RejectExample]]
             RejectExample(file=file, row_no=row_no, column=column, explanation=explanation, cells=cells)
         )
     return examples
+
+
+def _repeats(scratch: Ledger, reader: LedgerReader | None, import_id: int) -> Iterator[RepeatExample]:
+    """The first duplicates of each reason, each with the row it repeats: of this list, or of the real ledger."""
+    for reason, file, row_no, row_id in scratch.view.skip_examples(import_id, EXAMPLES_PER_REASON):
+        view = scratch.view if row_id > 0 or reader is None else reader.view
+        earlier = view.life_of(abs(row_id)) if row_id else None
+        yield RepeatExample(
+            reason=reason,
+            file=file,
+            row_no=row_no,
+            earlier_list=None if earlier is None else earlier.file,
+            earlier_row_no=None if earlier is None else earlier.row_no,
+            earlier_ms=None if earlier is None or earlier.state != "accepted" else earlier.settled_ms,
+        )
 
 
 def _suggestion(settings: CheckSettings, row_list: RowList, plan: Plan, balance: Balance) -> Suggestion | None:

@@ -65,10 +65,13 @@ def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wante
 
 
 def _plan_under(candidate: Import, wanted: Wanted) -> Plan:
-    """The wanted plan; where nobody said what the same call is, the import's own answer stands."""
+    """The wanted plan; where nobody said what the same call is or how bare digits read, the import's answer stands."""
+    plan = wanted.plan
+    if plan.rules.bare is None:
+        plan = replace(plan, rules=replace(plan.rules, bare=candidate.mapping.get("bare")))
     if wanted.is_once_per_said:
-        return wanted.plan
-    return replace(wanted.plan, once_per=str(candidate.mapping.get("once_per", wanted.plan.once_per)))
+        return plan
+    return replace(plan, once_per=str(candidate.mapping.get("once_per", plan.once_per)))
 
 
 def facts_of(info: FileInfo) -> dict[str, Any]:

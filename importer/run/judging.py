@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 from importer.errors import ListProblem
+from importer.intake import Plan
 from importer.ledger import Ledger
 from importer.ledger.records import Import
 from importer.model import Balance
-from importer.run.settings import CameBack, CampaignFacts, Checks, Desk
+from importer.run.settings import BareDigits, CameBack, CampaignFacts, Checks, Desk
 
 
 def judge_balance(balance: Balance, checks: Checks) -> None:
@@ -63,15 +64,32 @@ def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None
     return said
 
 
+# The fact that notes it: `send`, which makes no checks, sends only what a run has passed.
+PASSED = "is_passed"
+
+
 def judge_answered(ledger: Ledger, an_import: Import) -> None:
-    """Holds `send` back from rows whose question `run` asked and nobody answered.
+    """Holds `send` back from a list that `run` has not passed: a check said no, or a question was not answered.
 
     **Errors**: ListProblem (exit 4).
     """
+    bare_rows = _unanswered_bare_rows(an_import, an_import.mapping.get("bare"))
+    if bare_rows:
+        raise _bare_problem(
+            bare_rows,
+            an_import,
+            an_import.mapping.get("region"),
+            f"{SAY_BARE}\nwith: importer run {an_import.list_name}",
+        )
     rows = _unanswered_rows(an_import)
     if rows:
         hint = f"{SAY_WHICH}\nwith: importer run {an_import.list_name}"
         raise _came_back_problem(rows, _changed_fields(ledger, an_import), hint)
+    if not an_import.facts.get(PASSED):
+        raise ListProblem(
+            f"The safety checks have not passed import {an_import.id}. Nothing was sent.",
+            hint=f"Run it with its list, so that they are made: importer run {an_import.list_name}",
+        )
 
 
 def _unanswered_rows(an_import: Import) -> int:
@@ -83,6 +101,47 @@ def _came_back_problem(rows: int, fields: tuple[str, ...], hint: str) -> ListPro
     return ListProblem(
         f"{rows:,} rows are for numbers this campaign already has, with other content "
         f"(changed: {', '.join(fields) or 'other columns'}). Nothing was sent.",
+        hint=hint,
+    )
+
+
+MOST_OWN_CODE_SHARE = 0.01
+
+SAY_BARE = """Say how such digits are meant:
+  --bare international          they begin with the country code
+  --bare national               they are dialled as they stand, inside the region"""
+
+
+def judge_bare(an_import: Import, plan: Plan, desk: Desk) -> str | None:
+    """Asks how bare digits are meant when over 1 % of a list could be meant both ways and begin with the own code.
+
+    Gives `international` or `national` as the person chose, or None when there is nothing to ask.
+    **Errors**: ListProblem (exit 4) naming --bare, when nobody answers.
+    """
+    rows = _unanswered_bare_rows(an_import, plan.rules.bare)
+    if not rows:
+        return None
+    said = desk.which_reading(BareDigits(rows=rows, read_rows=an_import.read_rows, region=plan.rules.region))
+    if said is None:
+        raise _bare_problem(rows, an_import, plan.rules.region, SAY_BARE)
+    return said
+
+
+def _unanswered_bare_rows(an_import: Import, bare: str | None) -> int:
+    rows = doubtful_bare_rows(an_import)
+    return 0 if bare is not None or an_import.facts.get("said_bare") else rows
+
+
+def doubtful_bare_rows(an_import: Import) -> int:
+    """How many cells of bare digits could be meant both ways; 0 when they are too few to ask about."""
+    rows = int(an_import.facts.get("numbers", {}).get("own_code_bare", 0))
+    return rows if rows > MOST_OWN_CODE_SHARE * an_import.read_rows else 0
+
+
+def _bare_problem(rows: int, an_import: Import, region: str | None, hint: str) -> ListProblem:
+    return ListProblem(
+        f"{rows:,} of {an_import.read_rows:,} numbers without + are valid in {region or 'their region'} as they stand, "
+        "and also when their first digits are the country code. Nothing was sent.",
         hint=hint,
     )
 

@@ -44,6 +44,27 @@ class Checks:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HoldBack:
+    """Whom not to call: the numbers of do-not-call lists (files), and who was called within so many seconds.
+
+    The lists kept in the ledger hold whatever is said here.
+    """
+
+    suppress: Sequence[str] = ()
+    suppress_column: str | None = None
+    not_if_called_within_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BareDigits:
+    """Cells of bare digits that are numbers both ways, and begin with the region's own code country code first."""
+
+    rows: int
+    read_rows: int
+    region: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class RunSettings:
     """One run. `once_per` and `round_name` are None when nobody said them.
 
@@ -58,7 +79,9 @@ class RunSettings:
     round_name: str | None = None
     once_per: str | None = None
     phone_column: str | None = None
+    region_column: str | None = None
     rules: PhoneRules = field(default_factory=PhoneRules)
+    hold_back: HoldBack = field(default_factory=HoldBack)
     reading: ReadOptions = field(default_factory=ReadOptions)
     batch_size_rows: int = DEFAULT_BATCH_ROWS
     sending: SendSettings = field(default_factory=SendSettings)
@@ -96,6 +119,8 @@ class Intention:
     repeated_rows: int
     already_rows: int
     changed_rows: int
+    recent_rows: int
+    suppressed_rows: int
     earlier_ms: tuple[int | None, int | None]
     reject_counts: tuple[tuple[str, int], ...]
     rejects_path: Path | None
@@ -119,6 +144,9 @@ class Desk(Protocol):
 
     def which_call(self, came_back: CameBack) -> str | None:
         """`phone` to leave known numbers alone, `row` to call them again, None when nobody can or will say."""
+
+    def which_reading(self, bare: BareDigits) -> str | None:
+        """`international` or `national` for bare digits that are valid both ways, None when nobody can or will say."""
 
     def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:
         """True when a person says that this ledger may meet a campaign which already has jobs."""

@@ -18,6 +18,8 @@ from workbench import ROOT, Shop, command, people, write_list
 
 from importer import errors, phones, summary
 from importer.cli import COMMANDS, cli
+from importer.keys import RECIPE
+from importer.ledger.opening import SCHEMA_VERSION
 from importer.model import Balance
 from importer.protocol import State
 from importer.sources import delimited, jsonlines, sifting
@@ -163,7 +165,7 @@ def test_every_variable_is_documented() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     """The table has each code a run can end with, and no other."""
-    classes = [errors.ImporterError, *errors.ImporterError.__subclasses__()]
+    classes: list[type[errors.ImporterError]] = [errors.ImporterError, *errors.ImporterError.__subclasses__()]
     codes = {each.exit_code for each in classes} | SIGNALS
     codes |= {summary.WELL, summary.NOT_ALL_GOOD, summary.DENIED, summary.RUN_AGAIN, summary.PERSON_DECIDES}
     table = first_cells(section("README.md", "Exit codes"))
@@ -187,6 +189,12 @@ def test_every_reason_for_a_reject_is_documented() -> None:
     given = {*phones.REASONS, *delimited.EXPLANATIONS, *jsonlines.EXPLANATIONS, *sifting.EXPLANATIONS}
     lines = re.findall(r"^\|((?: `\w+`,?)+) \|", TEXTS["docs/REJECTS.md"], re.MULTILINE)
     assert {word for line in lines for word in re.findall(r"`(\w+)`", line)} == given | {"ragged", "bad_policy"}
+
+
+def test_the_changelog_names_the_format_and_the_recipe() -> None:
+    """Both stand in bold, as they are now."""
+    told = re.findall(r"\*\*Ledger format (\d+)\. Key recipe (\d+)\.\*\*", (ROOT / "CHANGELOG.md").read_text())
+    assert told[0] == (str(SCHEMA_VERSION), str(RECIPE))
 
 
 # --- the ledger -----------------------------------------------------------------------------------------------------

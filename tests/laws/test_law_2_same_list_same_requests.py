@@ -20,7 +20,7 @@ def a_list(folder: Path) -> Path:
 
 @pytest.mark.parametrize("batch_size_rows", [1, 4, 250])
 def test_law_2_same_list_same_requests(tmp_path: Path, platform: Platform, batch_size_rows: int) -> None:
-    """Other chunks, other ledgers, other numbers in flight: identical keys with identical bodies, and one set of jobs."""
+    """Other chunks, other ledgers, other numbers in flight: the same keys and bodies, and one set of jobs."""
     path = a_list(tmp_path)
     asked = []
     for place, (chunk_rows, in_flight) in enumerate([(100_000, 1), (1, 4), (7, 2)]):

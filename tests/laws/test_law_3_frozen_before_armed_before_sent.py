@@ -28,6 +28,9 @@ class Looking(httpx.BaseTransport):
             self._look(request)
         return self._inner.handle_request(request)
 
+    def close(self) -> None:
+        self._inner.close()
+
 
 def test_law_3_frozen_before_armed_before_sent(tmp_path: Path, serve: Serve) -> None:
     """When a byte leaves, its batch is armed on disk with an open send, and key, bytes and hash are what was frozen."""
