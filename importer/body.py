@@ -14,22 +14,39 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def item_column(phone: pl.Expr, payload: dict[str, pl.Expr], policy: dict[str, pl.Expr]) -> pl.Expr:
+def item_column(
+    phone: pl.Expr,
+    payload: dict[str, pl.Expr],
+    policy: dict[str, pl.Expr],
+    typed: Sequence[tuple[str, str, pl.Expr]] = (),
+) -> pl.Expr:
     """Each row's JSON object as text.
 
-    **Shapes**: `phone` in E.164 with its plus (sent without); `payload` text cells; `policy` JSON texts; a null is an
-    absent field. A row without any payload field carries no `payload`.
+    **Shapes**: `phone` in E.164 with its plus (sent without); `payload` text cells; `policy` JSON texts; `typed` more
+    payload fields as (name, type letter, value), the letters and values being those of `keys`. A null is an absent
+    field. A row without any payload field carries no `payload`.
     """
     import polars as pl
 
     members: list[pl.Expr] = [pl.concat_str(pl.lit('"phone":"'), phone.str.strip_prefix("+"), pl.lit('"'))]
-    if payload:
+    if payload or typed:
+        fields = [*((name, "s", value) for name, value in payload.items()), *typed]
         inner = pl.concat_str(
-            [_text_member(k, v) for k, v in sorted(payload.items())], separator=",", ignore_nulls=True
+            [member(*field) for field in sorted(fields, key=lambda field: field[:2])], separator=",", ignore_nulls=True
         )
         members.append(pl.when(inner != "").then(pl.concat_str(pl.lit('"payload":{'), inner, pl.lit("}"))))
     members += [pl.concat_str(pl.lit(json.dumps(name) + ":"), value) for name, value in sorted(policy.items())]
     return pl.concat_str(pl.lit("{"), pl.concat_str(members, separator=",", ignore_nulls=True), pl.lit("}"))
+
+
+def member(name: str, tag: str, value: pl.Expr) -> pl.Expr:
+    """`"name":value` as JSON by the value's type letter, null where the value is null."""
+    import polars as pl
+
+    if tag == "s":
+        return _text_member(name, value)
+    written = pl.when(value.is_not_null()).then(pl.lit("null")) if tag == "z" else value
+    return pl.concat_str(pl.lit(json.dumps(name, ensure_ascii=False) + ":"), written)
 
 
 def _text_member(name: str, value: pl.Expr) -> pl.Expr:

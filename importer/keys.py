@@ -5,6 +5,11 @@ A bare hash would not do: phone numbers are few enough to try them all, and keys
 Every message is made of netstrings (`5:hello,`), so no two different contents can spell the same message, and no
 JSON library, float format or column order can change one. **The recipe below is frozen**: users' ledgers hold its
 results; a new one gets a new version word and stands beside it. Golden vectors in tests/test_keys.py pin it.
+
+A payload field is its name, one letter for its type, and its value: `s` text as it stands; and, since a mapping can
+give values types, `n` a number in plain decimal without needless zeros or signs, `b` `true` or `false`, `z` null with an
+empty value, `j` canonical JSON (keys sorted, no spaces, numbers as written). So `"5"`, `5` and null are three contents,
+and rows of text have the keys they always had.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 
 RECIPE = 1
 KEY_BYTES = 16
+TEXT, NUMBER, BOOLEAN, NULL, JSON = "snbzj"  # the types of a payload field
 
 _SEED_WORD = b"importer.seed.1"
 _ROW_WORD = "importer.row.1"
@@ -80,10 +86,18 @@ def as_uuid(key: bytes) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def row_key(seed: str, row_round: str, phone: str, payload: dict[str, str], policy: dict[str, str]) -> bytes:
+def row_key(
+    seed: str,
+    row_round: str,
+    phone: str,
+    payload: dict[str, str],
+    policy: dict[str, str],
+    typed: Sequence[tuple[str, str, str]] = (),
+) -> bytes:
     """One row's key from plain values: the reference that `row_key_column` must equal, row by row.
 
-    **Shapes**: `phone` in E.164 with its plus; `payload` text values, absent fields left out; `policy` JSON texts.
+    **Shapes**: `phone` in E.164 with its plus; `payload` text values, absent fields left out; `policy` JSON texts;
+    `typed` more payload fields as (name, type letter, value).
     **Law** `test_law_1_same_row_same_key`.
     """
     message = b"".join(
@@ -91,27 +105,39 @@ def row_key(seed: str, row_round: str, phone: str, payload: dict[str, str], poli
             netstring(_ROW_WORD.encode()),
             netstring(row_round.encode()),
             netstring(phone.encode()),
-            netstring(b"".join(_field(name, value) for name, value in sorted(payload.items()))),
-            netstring(b"".join(_field(name, value) for name, value in sorted(policy.items()))),
+            netstring(b"".join(_field(*field) for field in sorted([*_text_fields(payload), *typed]))),
+            netstring(b"".join(_field(*field) for field in sorted(_text_fields(policy)))),
         )
     )
     return _cut(hmac.new(seed.encode(), message, hashlib.sha256).digest())
 
 
-def _field(name: str, value: str) -> bytes:
-    return netstring(name.encode()) + b"s" + netstring(value.encode())
+def _text_fields(fields: dict[str, str]) -> list[tuple[str, str, str]]:
+    return [(name, TEXT, value) for name, value in fields.items()]
+
+
+def _field(name: str, tag: str, value: str) -> bytes:
+    return netstring(name.encode()) + tag.encode() + netstring(value.encode())
 
 
 def row_key_column(
-    seed: str, row_round: str, phone: pl.Expr, payload: dict[str, pl.Expr], policy: dict[str, pl.Expr]
+    seed: str,
+    row_round: str,
+    phone: pl.Expr,
+    payload: dict[str, pl.Expr],
+    policy: dict[str, pl.Expr],
+    typed: Sequence[tuple[str, str, pl.Expr]] = (),
 ) -> pl.Expr:
-    """The row keys of a column, as 16-byte Binary; a null cell is an absent field, an empty one is not."""
+    """The row keys of a column, as 16-byte Binary; a null cell is an absent field, an empty one is not.
+
+    **Shapes**: `typed` as for `row_key`; a name may stand there several times, with at most one value in a row.
+    """
     import polars as pl
 
     message = pl.concat_str(
         pl.lit(_text_netstring(_ROW_WORD) + _text_netstring(row_round)),
         _netstring_expr(phone),
-        _netstring_expr(_fields_expr(payload)),
+        _netstring_expr(_fields_expr(payload, typed)),
         _netstring_expr(_fields_expr(policy)),
     )
     return _hmac_column(seed, message)
@@ -136,13 +162,14 @@ def _netstring_expr(value: pl.Expr) -> pl.Expr:
     return pl.concat_str(value.str.len_bytes().cast(pl.String), pl.lit(":"), value, pl.lit(","))
 
 
-def _fields_expr(fields: dict[str, pl.Expr]) -> pl.Expr:
-    """Name and value of each field that is there, in the order of the names' code points."""
+def _fields_expr(fields: dict[str, pl.Expr], typed: Sequence[tuple[str, str, pl.Expr]] = ()) -> pl.Expr:
+    """Name, type and value of each field that is there, in the order of the names' code points."""
     import polars as pl
 
+    tagged = [*((name, TEXT, value) for name, value in fields.items()), *typed]
     parts = [
-        pl.concat_str(pl.lit(_text_netstring(name) + "s"), _netstring_expr(value))
-        for name, value in sorted(fields.items())
+        pl.concat_str(pl.lit(_text_netstring(name) + tag), _netstring_expr(value))
+        for name, tag, value in sorted(tagged, key=lambda field: field[:2])
     ]
     return pl.concat_str(parts, ignore_nulls=True) if parts else pl.lit("")
 

@@ -213,6 +213,23 @@ def read_by_others(path: Path) -> str | None:
     return f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod 600 {path}"
 
 
+def is_of_another_user(path: Path) -> bool:
+    """True when somebody else owns the file; root may use anybody's. Windows asks its own access lists."""
+    if os.name == "nt" or not path.exists():
+        return False
+    return os.geteuid() not in (0, path.stat().st_uid)
+
+
+def written_by_others(folder: Path) -> str | None:
+    """Why a folder is not safe for a ledger, or None: the group may put another file in its place."""
+    if os.name == "nt" or not folder.is_dir():
+        return None
+    mode = folder.stat().st_mode
+    if not mode & stat.S_IWGRP or mode & stat.S_ISVTX:
+        return None
+    return f"{folder} can be written to by its group (mode {stat.S_IMODE(mode):04o}): chmod g-w {folder}"
+
+
 _NETWORK_FILE_SYSTEMS = frozenset({
     "9p", "afs", "beegfs", "ceph", "cifs", "davfs", "drvfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
     "ocfs2", "smb2", "smb3", "smbfs", "vboxsf", "vmhgfs", "fuse.ceph", "fuse.curlftpfs", "fuse.davfs2", "fuse.gcsfuse",

@@ -389,7 +389,7 @@ class Sender:
         """
         if sendable.batch.is_ambiguous:
             return False
-        outcomes = [outcome for _, outcome in self._ledger.sends.outcomes(sendable)[:FRESH_KEY_AFTER_SENDS]]
+        outcomes = [outcome for _, outcome in self._ledger.sends.outcomes(sendable, FRESH_KEY_AFTER_SENDS)]
         is_stopped = bool(outcomes) and outcomes[0].startswith("stopped")
         return is_stopped or outcomes == ["not executed: throttled"] * FRESH_KEY_AFTER_SENDS
 
@@ -457,7 +457,7 @@ class Sender:
         """True when one 5xx has come back again and again for half an hour: a replay, which no repeat can end."""
         if not isinstance(outcome, Unknown) or not outcome.kind.startswith("status-5"):
             return False
-        before = self._ledger.sends.outcomes(sendable)[: STUCK_AFTER_SENDS - 1]
+        before = self._ledger.sends.outcomes(sendable, STUCK_AFTER_SENDS - 1)
         is_same = [name for _, name in before] == [_name(outcome)] * (STUCK_AFTER_SENDS - 1)
         return is_same and self._now().unix_ms - before[-1][0] >= STUCK_AFTER_S * 1000
 
@@ -480,9 +480,11 @@ class Sender:
         if answer.server_date is None:
             return
         moment = self._now()
-        self._clock = calibrated(
+        fresh = calibrated(
             int(answer.server_date.timestamp() * 1000), int(answer.elapsed_s * 1000), moment.boot_ms, moment.boot_id
         )
+        latest_ms = self._clock.bounds_ms(moment.boot_ms)[1] if self._clock else 0
+        self._clock = replace(fresh, high_ms=max(fresh.high_ms, latest_ms))  # time never runs backwards
 
     def _parts(self, sendable: Sendable, parts: Sequence[Sequence[int]]) -> tuple[NewPart, ...]:
         if not parts:

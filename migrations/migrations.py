@@ -150,7 +150,7 @@ CREATE TRIGGER evidence_is_append_only BEFORE UPDATE ON evidence BEGIN SELECT ra
 CREATE TRIGGER evidence_stays BEFORE DELETE ON evidence BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
 
 CREATE TABLE rows (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never used twice: skips name the row they repeat
     import_id INTEGER NOT NULL REFERENCES imports(id),
     file_no INTEGER NOT NULL,
     row_no INTEGER NOT NULL,                        -- as a spreadsheet numbers it
@@ -291,6 +291,109 @@ FROM skips s, json_each(s.pack) p
 def m0002_do_not_call(db: Database) -> None:
     _run(db, DO_NOT_CALL)
     db.execute("PRAGMA user_version = 2")
+
+
+# Nothing here is a promise of ours: it is what the platform told, and may be told again.
+AFTERWARDS = """
+-- The platform's own id of a campaign, which knows it under a renewed token, and when its token was last renewed.
+ALTER TABLE campaigns ADD COLUMN platform_id TEXT;
+ALTER TABLE campaigns ADD COLUMN renewed_ms INTEGER;
+
+-- How the call job of each accepted row stands. status NULL: no report showed the job yet.
+CREATE TABLE job_outcomes (
+    row_id INTEGER PRIMARY KEY,
+    call_job_id TEXT NOT NULL,
+    status TEXT,
+    is_finished INTEGER NOT NULL CHECK (is_finished IN (0, 1)),
+    attempts INTEGER,
+    call_duration_s REAL,
+    redial_number INTEGER,
+    created_ms INTEGER,
+    finished_ms INTEGER,
+    tag_name TEXT,
+    tag_payload TEXT,                               -- JSON
+    report_data TEXT,                               -- JSON
+    are_attempts_known INTEGER NOT NULL DEFAULT 0 CHECK (are_attempts_known IN (0, 1)),
+    asked_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE call_attempts (
+    row_id INTEGER NOT NULL,
+    attempt_number INTEGER NOT NULL,
+    job_status TEXT,
+    call_result TEXT,
+    call_duration_s REAL,
+    redial_number INTEGER,
+    started_ms INTEGER,
+    finished_ms INTEGER,
+    tag_name TEXT,
+    tag_payload TEXT,                               -- JSON
+    report_data TEXT,                               -- JSON
+    PRIMARY KEY (row_id, attempt_number)
+) STRICT, WITHOUT ROWID;
+
+-- The checkpoint of asking: how far each accepted batch is known. What was asked longest ago is asked first.
+CREATE TABLE outcome_progress (
+    batch_id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL,
+    open_rows INTEGER NOT NULL,                     -- call jobs not known to have finished
+    open_attempt_rows INTEGER NOT NULL,             -- dialled call jobs whose attempts are not all known
+    asked_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outcome_progress_by_age ON outcome_progress(import_id, asked_ms);
+
+-- Rows somebody took back. withdrawn: never sent, and keeps its keys. asked -> cancelled | not_cancelled | unknown
+CREATE TABLE cancellations (
+    row_id INTEGER PRIMARY KEY,
+    import_id INTEGER NOT NULL,
+    fate TEXT NOT NULL CHECK (fate IN ('withdrawn', 'asked', 'cancelled', 'not_cancelled', 'unknown')),
+    call_job_id TEXT,
+    request_key TEXT,                               -- of the request that cancels it; rows of one request share it
+    tries INTEGER NOT NULL DEFAULT 0,
+    asked_ms INTEGER NOT NULL,
+    settled_ms INTEGER,
+    CHECK (fate = 'withdrawn' OR (call_job_id IS NOT NULL AND request_key IS NOT NULL))
+) STRICT;
+CREATE INDEX open_cancellations ON cancellations(import_id, request_key) WHERE fate = 'asked';
+
+CREATE VIEW call_outcomes AS
+SELECT r.id AS row_id, r.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, o.call_job_id, o.status,
+       o.is_finished, o.attempts, o.call_duration_s, o.tag_name,
+       (SELECT a.call_result FROM call_attempts a WHERE a.row_id = r.id ORDER BY a.attempt_number DESC LIMIT 1)
+           AS last_result,
+       datetime(o.created_ms / 1000, 'unixepoch') AS created_at,
+       datetime(o.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM job_outcomes o JOIN rows r ON r.id = o.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+CREATE VIEW attempt_log AS
+SELECT r.id AS row_id, r.import_id, '+' || r.phone AS phone, a.attempt_number, a.call_result, a.job_status,
+       a.call_duration_s, datetime(a.started_ms / 1000, 'unixepoch') AS started_at,
+       datetime(a.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM call_attempts a JOIN rows r ON r.id = a.row_id;
+
+CREATE VIEW outcome_summary AS
+SELECT r.import_id, coalesce(o.status, 'not shown yet') AS status, o.is_finished, count(*) AS call_jobs,
+       sum(o.attempts) AS call_attempts, sum(o.call_duration_s) AS talked_s
+FROM job_outcomes o JOIN rows r ON r.id = o.row_id GROUP BY r.import_id, o.status, o.is_finished;
+
+CREATE VIEW cancelled_rows AS
+SELECT c.row_id, c.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, c.fate, c.call_job_id,
+       datetime(c.asked_ms / 1000, 'unixepoch') AS asked_at
+FROM cancellations c JOIN rows r ON r.id = c.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+CREATE VIEW import_lineage AS
+SELECT id AS import_id, json_extract(facts, '$.parent.import') AS parent_id,
+       json_extract(facts, '$.parent.outcomes') AS outcomes
+FROM imports WHERE json_extract(facts, '$.parent.import') IS NOT NULL
+"""
+
+
+@migrate()
+def m0003_afterwards(db: Database) -> None:
+    _run(db, AFTERWARDS)
+    db.execute("PRAGMA user_version = 3")
 
 
 def _run(db: Database, script: str) -> None:

@@ -25,8 +25,13 @@ COMMANDS = {
     "reconcile": "Settle rows in doubt by the platform's own reports.",
     "resolve": "Decide about rows that the reports could not settle.",
     "explain": "Show the whole life of a number or a row.",
+    "campaign": "Look at a campaign, pause, resume or stop it.",
+    "dnc": "Keep do-not-call lists in the ledger.",
+    "prove": "Prove an import by its ledger and the platform.",
+    "ledger": "Check, back up, repair or shrink the ledger.",
     "sandbox": "Serve a pretend Calls API to rehearse against.",
     "demo": "Watch it work on sample data: sent, killed, resumed, proved.",
+    "selftest": "Try the promise out on this machine.",
 }
 
 EPILOG = """\b

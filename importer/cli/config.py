@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.errors import UsageProblem
-from importer.machine import is_terminal
+from importer.machine import is_terminal, read_by_others
 
 FILE_NAME = "importer.toml"
 _WHERE = frozenset({"host", "token_env", "token_file"})
@@ -148,6 +148,10 @@ def token_text(campaign: Mapping[str, Any], token_file: str | None) -> str:
 
 
 def _token_in_file(path: Path) -> str:
+    from importer.cli.console import say
+
+    if warning := read_by_others(path):
+        say(f"Warning: the token file {warning}")
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,7 @@ def _show_lists(lists: list[DncList], *, as_json: bool) -> None:
 def stats(context: click.Context, /, as_json: bool, **_: Any) -> None:
     """Count the numbers nobody may call, each once, by country code."""
     from importer.ledger import LedgerReader, count_by_calling_code
-    from importer.phones import CALLING_CODES
+    from importer.phones.plans import CALLING_CODES
 
     with LedgerReader(asked(context).ledger) as reader:
         lists, numbers = reader.dnc.lists(), reader.dnc.all_numbers()
@@ -213,8 +214,12 @@ def _own_ledger(context: click.Context) -> Iterator[tuple[Ledger, int]]:
     from importer.ledger import Ledger
     from importer.machine import now, this_process
 
-    with Ledger(asked(context).ledger, this_process(""), now_ms=now().unix_ms) as ledger:
-        yield ledger, now().unix_ms
+    now_ms = now().unix_ms
+    since = datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    options = asked(context)
+    is_fine = options.is_network_ledger_fine
+    with Ledger(options.ledger, this_process(since), now_ms=now_ms, is_network_fine=is_fine) as ledger:
+        yield ledger, now_ms
 
 
 def _tell(as_json: bool, text: str, facts: dict[str, Any]) -> None:

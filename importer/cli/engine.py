@@ -12,34 +12,36 @@ from importer.cli.console import Progress, say
 from importer.cli.desk import TerminalDesk
 from importer.cli.logs import start_log
 from importer.errors import ImporterError
-from importer.machine import StopSignals, now, this_process
+from importer.machine import StopSignals, now, this_process, written_by_others
 
 if TYPE_CHECKING:
-    from importer.run import Run, RunSettings
+    from importer.client import CallsApi
+    from importer.run import Run, RunSettings, Target
 
 
 @contextlib.contextmanager
 def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[Run]:
     """A run's parts, opened and closed; what stops it carries its balance as far as the ledger knows it."""
-    from importer.client import CallsApi
     from importer.ledger import Ledger
     from importer.run import Run
 
-    start_log()
+    start_log(settings.target.token, shows_numbers=settings.shows_numbers)
     started_s = time.monotonic()
     if not is_quiet:
         say(f"Ledger: {settings.ledger}")
+    if warning := written_by_others(settings.ledger.parent):
+        say(f"Warning: {warning}")
     sending = settings.sending
     with (
         StopSignals() as signals,
         Progress(is_quiet=is_quiet) as progress,
-        Ledger(settings.ledger, this_process(_now_text()), now_ms=now().unix_ms) as ledger,
-        CallsApi(
-            settings.target.origin,
-            settings.target.token.reveal(),
-            timeout_s=sending.window.request_s,
-            connections=sending.in_flight + 1,
-        ) as api,
+        Ledger(
+            settings.ledger,
+            this_process(_now_text()),
+            now_ms=now().unix_ms,
+            is_network_fine=settings.is_network_ledger_fine,
+        ) as ledger,
+        calls_api(settings.target, timeout_s=sending.window.request_s, connections=sending.in_flight + 1) as api,
     ):
         run = Run(
             ledger=ledger,
@@ -55,6 +57,21 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[R
             if problem.import_id is not None and not ledger.store.is_broken:
                 problem.known = (ledger.view.balance(problem.import_id), started_s)
             raise
+
+
+def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi:
+    """The client of a campaign, reached as the options say. **Errors**: UsageProblem for settings that cannot be."""
+    from importer.client import CallsApi
+
+    return CallsApi(
+        target.origin,
+        target.token.reveal(),
+        timeout_s=timeout_s,
+        connections=connections,
+        ca_file=target.ca_file,
+        proxy=None if target.proxy is None else target.proxy.reveal(),
+        allow_insecure_http=target.is_insecure_http_fine,
+    )
 
 
 def _now_text() -> str:

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
+from importer.cli.console import safe
 from importer.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from importer.client import Secret
 
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def start_log() -> None:
+class _Lines(logging.Formatter):
+    """One line for a message, whatever is in it, and nothing that a terminal would obey."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        """The line; a line end inside the message would look like the next message."""
+        record.message = safe(record.message)
+        return super().formatMessage(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and its traceback below."""
+        return safe(super().format(record), keep_lines=True, longest=100_000)
+
+
+def start_log(*secrets: Secret[str], shows_numbers: bool = False) -> None:
     """Sends the log to standard error at the level of IMPORTER_LOG, every line redacted.
 
+    `secrets` are masked wherever they stand; without them, what looks like one.
     **Errors**: UsageProblem for a level nobody knows.
     """
     level = os.environ.get("IMPORTER_LOG", "").strip().lower()
@@ -23,8 +42,8 @@ def start_log() -> None:
     from importer.client import RedactingFilter, hush_http_loggers
 
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(RedactingFilter())
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.addFilter(RedactingFilter(*secrets, shows_numbers=shows_numbers))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     hush_http_loggers()
 

@@ -6,6 +6,7 @@ Floor: cli. An option that was not typed may stand in importer.toml under its ow
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from click.core import ParameterSource
 
 from importer.cli.config import Configuration, ledger_path, origin_text, read_configuration, token_text
 from importer.errors import UsageProblem
-from importer.machine import duration_s
+from importer.machine import duration_s, forbid_core_dumps
 
 if TYPE_CHECKING:
     from importer.ledger.view import ImportLine
@@ -128,15 +129,24 @@ DO_NOT_CALL_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--suppress-column", metavar="C", help="Its column with the numbers. Else one called like a phone."),
 )  # fmt: skip
 
+# How the platform is reached, where the usual way does not do.
+NETWORK_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--ca-file", metavar="FILE", help="Certificates (PEM) to trust instead of the usual authorities."),
+    click.option("--proxy", metavar="URL", envvar="IMPORTER_PROXY", help="Reach https hosts through http://proxy:port.  [env: IMPORTER_PROXY]"),
+    click.option("--insecure-http", is_flag=True, help="Allow http:// to another machine: token and numbers go in the clear."),
+)  # fmt: skip
+
 CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--campaign", metavar="NAME", help="A campaign of importer.toml."),
     click.option("--host", metavar="URL", help="Where the campaign runs.  [env: IMPORTER_HOST]"),
     click.option("--token-file", metavar="FILE", help="A file with the campaign's token. Else IMPORTER_TOKEN."),
+    *NETWORK_OPTIONS,
 )
 
 LEDGER_OPTION: Sequence[Callable[[F], F]] = (
     click.option("--ledger", metavar="FILE", envvar="IMPORTER_LEDGER", help="The ledger.  [env: IMPORTER_LEDGER]"),
-)
+    click.option("--unsafe-network-ledger", is_flag=True, hidden=True, envvar="IMPORTER_UNSAFE_NETWORK_LEDGER", help="Use a ledger on a network file system."),
+)  # fmt: skip
 
 SEND_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--in-flight", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests under way at once."),
@@ -146,6 +156,7 @@ SEND_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--first", type=_POSITIVE, metavar="N", help="Send N rows; the rest stays pending."),
     click.option("--in-doubt", type=click.Choice(["reconcile", "hold"]), default="reconcile", show_default=True, help="What to do about rows that may have been taken: look them up, or leave them."),
     click.option("--adopt-since", type=Moment(), metavar="TIME", help="The ledger was lost or restored: sends may have been made since then."),
+    click.option("--show-numbers", is_flag=True, help="Do not mask phone numbers in the log (IMPORTER_LOG)."),
     click.option("--quiet-period", type=_DURATION, default="15m", hidden=True, help="How long a batch in doubt rests before it is judged."),
     click.option("--key-window", type=_DURATION, default="24h", hidden=True, help="How long the platform remembers a key."),
     click.option("--key-margin", type=_DURATION, default="60m", hidden=True, help="How much of it is not used."),
@@ -200,7 +211,15 @@ def _setting_name(option: click.Parameter) -> str:
     return next(name for name in option.opts if name.startswith("--")).removeprefix("--").replace("-", "_")
 
 
-FILE_OPTIONS = (LIST_OPTIONS, DO_NOT_CALL_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, RUN_ONLY_OPTIONS, END_OPTIONS)
+FILE_OPTIONS = (
+    LIST_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    LEDGER_OPTION,
+    NETWORK_OPTIONS,
+    SEND_OPTIONS,
+    RUN_ONLY_OPTIONS,
+    END_OPTIONS,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,6 +235,16 @@ class Asked:
     def ledger(self) -> Path:
         """The ledger to use."""
         return ledger_path(self.values.get("ledger"), self.configuration, self.campaign)
+
+    @property
+    def is_network_ledger_fine(self) -> bool:
+        """True when somebody takes the blame for a ledger on a network file system."""
+        return bool(self.values.get("unsafe_network_ledger"))
+
+
+def file_configuration() -> Configuration:
+    """What the nearest importer.toml says. **Errors**: UsageProblem when it cannot be right."""
+    return read_configuration(_names(FILE_OPTIONS))
 
 
 def asked(context: click.Context) -> Asked:
@@ -255,12 +284,22 @@ def _as_typed(option: click.Parameter, said: Any) -> Any:
 
 def target_of(options: Asked) -> Target:
     """The campaign to send to. **Errors**: UsageProblem when none is configured, or host or token cannot be right."""
-    from importer.client import check_token, parse_origin
+    from importer.client import Secret, check_token, parse_origin
     from importer.run import Target
 
-    origin = parse_origin(origin_text(options.campaign, options.values.get("host")))
-    token = check_token(token_text(options.campaign, options.values.get("token_file")))
-    return Target(origin=origin, token=token, name=options.campaign_name)
+    values = options.values
+    is_insecure_fine = bool(values.get("insecure_http"))
+    origin = parse_origin(origin_text(options.campaign, values.get("host")), allow_insecure_http=is_insecure_fine)
+    forbid_core_dumps()
+    token = check_token(token_text(options.campaign, values.get("token_file")))
+    return Target(
+        origin=origin,
+        token=token,
+        name=options.campaign_name,
+        ca_file=Path(values["ca_file"]) if values.get("ca_file") else None,
+        proxy=Secret(values["proxy"]) if values.get("proxy") else None,
+        is_insecure_http_fine=is_insecure_fine,
+    )
 
 
 def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
@@ -294,6 +333,8 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         in_doubt=values.get("in_doubt", "reconcile"),
         quiet_s=values.get("quiet_period", 900.0),
         adopt_since_ms=values.get("adopt_since"),
+        is_network_ledger_fine=options.is_network_ledger_fine,
+        shows_numbers=bool(values.get("show_numbers")),
     )
 
 
@@ -359,9 +400,12 @@ def _send_settings(values: Mapping[str, Any]) -> Any:
     from importer.protocol import Window
     from importer.sender import SendSettings
 
+    rate = values.get("rate")
+    if rate is not None and not math.isfinite(rate):
+        raise UsageProblem("--rate must be a number of rows a second.")
     return SendSettings(
         in_flight=values.get("in_flight", 8),
-        rate_rows_s=values.get("rate"),
+        rate_rows_s=rate,
         patience_s=values.get("patience", 60.0),
         first_rows=values.get("first"),
         window=Window(

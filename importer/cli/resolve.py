@@ -34,7 +34,8 @@ def command(context: click.Context, /, batch_ids: tuple[int, ...], decision: str
     from importer.ledger import Ledger, LedgerReader
     from importer.machine import now, this_process
 
-    path = asked(context).ledger
+    options = asked(context)
+    path = options.ledger
     if not batch_ids or decision is None:
         if batch_ids or decision:
             raise UsageProblem("Name batches and --as what you know of them.", hint="`importer resolve` lists them.")
@@ -42,7 +43,8 @@ def command(context: click.Context, /, batch_ids: tuple[int, ...], decision: str
             _show(reader.view.in_doubt())
         return
     since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    with Ledger(path, this_process(since), now_ms=now().unix_ms) as ledger:
+    is_fine = options.is_network_ledger_fine
+    with Ledger(path, this_process(since), now_ms=now().unix_ms, is_network_fine=is_fine) as ledger:
         for batch_id in batch_ids:
             rows = _decide(ledger, batch_id, decision, now().unix_ms)
             click.echo(f"Batch {batch_id}: {rows:,} rows {_DONE[decision]}.")
@@ -61,6 +63,11 @@ def _decide(ledger: Ledger, batch_id: int, decision: str, now_ms: int) -> int:
     doubt = ledger.doubts.doubt_of(batch_id)
     if doubt is None:
         raise UsageProblem(f"Batch {batch_id} is not in doubt.", hint="`importer resolve` lists those that are.")
+    if decision == "not-called" and not doubt.sendable.body_bytes:
+        raise UsageProblem(
+            f"What batch {batch_id} would send was lost, so it cannot be sent again.",
+            hint="Say --as given-up, and run its list again: its rows are then sent anew.",
+        )
     batch = doubt.sendable.batch
     step = {
         "called": lambda: found(batch, "called, by a person's word"),

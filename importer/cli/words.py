@@ -44,7 +44,7 @@ def report_json(report: RunReport, ledger: str) -> dict[str, Any]:
         **balance_json(report.balance),
         "elapsed_s": round(report.elapsed_s, 3),
         "exit_code": report.exit_code,
-        "error": report.detail or None,
+        "error": _masked(report.detail) or None,
         "ending": report.ending,
         "list": report.list_name,
         "round": report.round_name or None,
@@ -54,6 +54,13 @@ def report_json(report: RunReport, ledger: str) -> dict[str, Any]:
         "rejects_by_reason": dict(report.reject_counts),
         "facts": report.facts,
     }
+
+
+def _masked(detail: str) -> str:
+    """What the platform said, without the token or whole numbers it may repeat."""
+    from importer.client import redact
+
+    return redact(detail)
 
 
 def error_json(code: int, message: str, problem: ImporterError | None, arguments: Sequence[str]) -> dict[str, Any]:
@@ -149,7 +156,7 @@ def print_report(report: RunReport, ledger: str) -> None:
         click.echo(safe(f"Declined: {file} row {row_no:,}: {kind}"))
     click.echo(safe(f"Ledger: {ledger}"))
     if report.detail:
-        click.echo(safe(report.detail), err=True)
+        click.echo(safe(_masked(report.detail)), err=True)
     step = NEXT_STEPS.get(report.exit_code)
     if report.ending == "first":
         step = "The rows asked for were sent. Run the same command without --first to send the rest."

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from importer.client.secrecy import Secret, redact
+from importer.client.secrecy import MASK, Secret, redact
 from importer.client.wire import WATCH, TooLate, Watch, WatchedTransport
 from importer.model import Answer, Exchange, NoAnswer
 
@@ -122,6 +122,9 @@ class Exchanger:
             body = _whole_body(response, watch)
         finally:
             response.close()
+        if response.status_code != 200:
+            # An error page may repeat the URL. Whatever is kept or shown of it, the token never comes back in.
+            body = body.replace(self._token.reveal().encode(), MASK.encode())
         head = response.headers
         server_date = http_date(head.get("date", ""))
         return Answer(

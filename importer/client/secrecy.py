@@ -42,12 +42,14 @@ _QUERY_PHONE = re.compile(r"(\bphone=)[^&\s\"'\\]+")
 _PHONE = re.compile(r"(?<![\w.])(\+?)(\d{7,15})(?![\w.]*\w)")
 
 
-def redact(text: str, *secrets: Secret[str]) -> str:
+def redact(text: str, *secrets: Secret[str], shows_numbers: bool = False) -> str:
     """The text with tokens as `***` and phone numbers as `+7900***1234`; `secrets` are masked wherever they stand."""
     for secret in secrets:
         text = text.replace(secret.reveal(), MASK)
     text = _IN_PATH.sub(rf"\1{MASK}", text)
     text = _TOKEN_SHAPE.sub(MASK, text)
+    if shows_numbers:
+        return text
     text = _QUERY_PHONE.sub(rf"\1{MASK}", text)
     return _PHONE.sub(lambda found: found[1] + _masked_digits(found[2]), text)
 
@@ -63,20 +65,24 @@ class RedactingFilter(logging.Filter):
     The record is formatted here, traceback included, because its arguments may be objects whose text holds the token.
     """
 
-    def __init__(self, *secrets: Secret[str]) -> None:
+    def __init__(self, *secrets: Secret[str], shows_numbers: bool = False) -> None:
         super().__init__()
         self._secrets = secrets
+        self._shows_numbers = shows_numbers
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Keeps every record, changed."""
-        record.msg, record.args = redact(record.getMessage(), *self._secrets), None
+        record.msg, record.args = self._redacted(record.getMessage()), None
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = redact(record.exc_text, *self._secrets)
+            record.exc_text = self._redacted(record.exc_text)
         record.exc_info = None
-        record.stack_info = redact(record.stack_info, *self._secrets) if record.stack_info else None
+        record.stack_info = self._redacted(record.stack_info) if record.stack_info else None
         return True
+
+    def _redacted(self, text: str) -> str:
+        return redact(text, *self._secrets, shows_numbers=self._shows_numbers)
 
 
 _LOUD_LOGGERS = (

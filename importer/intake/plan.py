@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from importer.errors import UsageProblem
+from importer.intake.mapping import Field, ListMapping
 from importer.keys import RECIPE
 from importer.phones import PhoneRules
 from importer.policy import FIELDS
@@ -33,12 +34,23 @@ class Plan:
     """What each column of a list is for. `once_per` is `row`, `phone`, or column names joined by commas."""
 
     phone_column: str
-    payload: tuple[str, ...]
-    policy: tuple[str, ...]
+    payload_fields: tuple[Field, ...]
+    policy_fields: tuple[Field, ...]
     once_per: str
     rules: PhoneRules
     region_column: str | None = None
     not_if_called_within_s: float | None = None
+    mapping: ListMapping | None = None
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """The names of the payload's fields."""
+        return tuple(field.name for field in self.payload_fields)
+
+    @property
+    def policy(self) -> tuple[str, ...]:
+        """The names of the policy's fields."""
+        return tuple(field.name for field in self.policy_fields)
 
     @property
     def identity_columns(self) -> tuple[str, ...]:
@@ -50,7 +62,11 @@ class Plan:
 
         What was not asked for is left out, so that plans of earlier versions stay equal.
         """
-        asked = {"region_column": self.region_column, "not_if_called_within_s": self.not_if_called_within_s}
+        asked = {
+            "region_column": self.region_column,
+            "not_if_called_within_s": self.not_if_called_within_s,
+            "map": self.mapping and self.mapping.said,
+        }
         return {
             **{name: value for name, value in asked.items() if value is not None},
             "recipe": RECIPE,
@@ -73,22 +89,68 @@ def make_plan(
     rules: PhoneRules,
     region_column: str | None = None,
     not_if_called_within_s: float | None = None,
+    mapping: ListMapping | None = None,
 ) -> Plan:
-    """The plan for a list with these columns.
+    """The plan for a list with these columns. Options go before the mapping.
 
-    **Errors**: UsageProblem for a column that is not there, naming the nearest that is.
+    **Errors**: UsageProblem for a column that is not there, naming the nearest that is; for two fields of one name.
     """
-    phone = find_column(columns, phone_column, "--phone-column") if phone_column else likely_phone_column(columns)
-    policy = tuple(name for name in columns if name in FIELDS and name != phone)
+    phone = _column(columns, phone_column, "--phone-column", mapping and mapping.phone, mapping)
+    region = _column(columns, region_column, "--region-column", mapping and mapping.region, mapping)
+    phone = phone or likely_phone_column(columns)
+    payload, policy = _fields(columns, phone, mapping)
     return Plan(
         phone_column=phone,
-        payload=tuple(name for name in columns if name != phone and name not in policy),
-        policy=policy,
+        payload_fields=payload,
+        policy_fields=policy,
         once_per=_once_per(columns, once_per),
         rules=rules,
-        region_column=find_column(columns, region_column, "--region-column") if region_column else None,
+        region_column=region,
         not_if_called_within_s=not_if_called_within_s,
+        mapping=mapping,
     )
+
+
+def _column(
+    columns: Sequence[str], said: str | None, option: str, mapped: str | None, mapping: ListMapping | None
+) -> str | None:
+    """The column an option names, else the mapping."""
+    if said:
+        return find_column(columns, said, option)
+    return find_column(columns, mapped, mapping.name) if mapped and mapping else None
+
+
+def _fields(
+    columns: Sequence[str], phone: str, mapping: ListMapping | None
+) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """The fields of payload and policy: those of the mapping, then every other column under its own name."""
+    if mapping is None:
+        return _own_names([name for name in columns if name != phone])
+    for name in sorted(mapping.sources):
+        find_column(columns, name, mapping.name)
+    rest = [name for name in columns if name != phone and name not in mapping.sources] if mapping.is_rest_kept else []
+    payload, policy = _own_names(rest)
+    fields = (*mapping.payload, *payload), (*mapping.policy, *policy)
+    for each in fields:
+        _judge_names(mapping, [field.name for field in each])
+    return fields
+
+
+def _own_names(columns: Sequence[str]) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
+    """Columns as fields of their own names; the API's own go into the policy."""
+    fields = [Field(name=name, column=name) for name in columns]
+    return tuple(each for each in fields if each.name not in FIELDS), tuple(each for each in fields if each.name in FIELDS)
+
+
+def _judge_names(mapping: ListMapping, names: Sequence[str]) -> None:
+    """Refuses two fields of one name, and, where dots nest, a field that is also an object."""
+    for place, name in enumerate(names):
+        inside = f"{name}."
+        if name in names[:place] or (mapping.is_nested and any(each.startswith(inside) for each in names)):
+            raise UsageProblem(
+                f"{mapping.name}: two fields would be called {name!r}.",
+                hint="Rename one, or name the column you do not want in drop.",
+            )
 
 
 def likely_phone_column(columns: Sequence[str]) -> str:

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import TracebackType
 
 from importer.errors import LedgerHeld
+from importer.ledger.campaign_book import CampaignBook, KnownCampaign
 from importer.ledger.dnc_book import DncBook, DncList, LastLook
 from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.numberset import count_by_calling_code, number_set
 from importer.ledger.opening import open_reader, open_writer, translated
 from importer.ledger.records import Campaign, Held, Import
+from importer.ledger.schema import judge_schema
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
 from importer.ledger.view import View
@@ -28,12 +30,14 @@ from importer.ledger.witness import Witness
 from importer.machine import Owner, OwnerLock, make_private_folder
 
 __all__ = [
+    "CampaignBook",
     "DncBook",
     "DncList",
     "Doubt",
     "DoubtBook",
     "EarlierBook",
     "IntakeBook",
+    "KnownCampaign",
     "LastLook",
     "Ledger",
     "LedgerReader",
@@ -50,8 +54,9 @@ class Ledger:
     **Errors**: LedgerHeld when another process owns it, naming whose; LedgerProblem when the file cannot be used.
     """
 
-    def __init__(self, path: Path, owner: Owner, *, now_ms: int) -> None:
+    def __init__(self, path: Path, owner: Owner, *, now_ms: int, is_network_fine: bool = False) -> None:
         self.path = path
+        self._is_network_fine = is_network_fine
         with translated(path, "opened"):
             make_private_folder(path.parent)
             self._lock = OwnerLock(path)
@@ -74,12 +79,18 @@ class Ledger:
 
     def _open(self) -> None:
         """The connection and all the books over it."""
-        self._connection = open_writer(self.path)
+        self._connection = open_writer(self.path, is_network_fine=self._is_network_fine)
+        try:
+            judge_schema(self._connection, self.path)
+        except BaseException:
+            self._connection.close()
+            raise
         self.store = Store(self._connection, self.path)
         self.intake = IntakeBook(self.store)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
         self.dnc = DncBook(self.store)
+        self.campaigns = CampaignBook(self.store)
         self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
         self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)
@@ -152,6 +163,7 @@ class LedgerReader:
         self._store = Store(self._connection, path)
         self.view = View(self._connection, path)
         self.dnc = DncBook(self._store)
+        self.campaigns = CampaignBook(self._store)
 
     def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:
         """The campaign of that fingerprint; without one, the only campaign there is."""

@@ -247,11 +247,11 @@ class Audit:
     """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._connection = connection
+        self.connection = connection
         self.view = View(connection, path)
 
     def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        return self._connection.execute(sql, values).fetchall()
+        return self.connection.execute(sql, values).fetchall()
 
     def whole(self) -> list[Checked]:
         """Every check there is."""
@@ -298,7 +298,7 @@ class Audit:
         return int(pages), [Finding(check="file", text=text) for text in said if text != "ok"]
 
     def _judge_schema(self) -> tuple[int, list[Finding]]:
-        found = [Finding(check="schema", text=str(each)) for each in differences(self._connection)]
+        found = [Finding(check="schema", text=str(each)) for each in differences(self.connection)]
         return int(self._all("SELECT count(*) FROM sqlite_master")[0][0]), found
 
     def _judge_references(self) -> tuple[int, list[Finding]]:
@@ -336,8 +336,10 @@ class Audit:
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
-    def requests(self, import_ids: Sequence[int]) -> list[Checked]:
-        """Every batch of these imports: its bodies, rows, keys and receipts."""
+    def requests(
+        self, import_ids: Sequence[int], on_batch: Callable[[Kept], None] = lambda _kept: None
+    ) -> list[Checked]:
+        """Every batch of these imports: its bodies, rows, keys and receipts; `on_batch` is shown each."""
         found: dict[str, list[Finding]] = {name: [] for name in ("bodies", "rows", "keys", "receipts")}
         batches = rows = receipts = 0
         try:
@@ -346,6 +348,7 @@ class Audit:
                 for kept in self.kept(import_id):
                     batches, rows = batches + 1, rows + len(kept.members)
                     receipts += kept.receipt is not None
+                    on_batch(kept)
                     for each in judge_batch(kept, seed, round_name):
                         if len(found[each.check]) < MOST_FINDINGS:
                             found[each.check].append(each)
@@ -364,12 +367,12 @@ class Audit:
 
     def kept(self, import_id: int) -> Iterator[Kept]:
         """The batches of an import, one by one, so that memory stays small."""
-        for row in self._connection.execute(f"{_BATCHES} WHERE b.import_id = ? ORDER BY b.id", [import_id]):
+        for row in self.connection.execute(f"{_BATCHES} WHERE b.import_id = ? ORDER BY b.id", [import_id]):
             yield self._kept(row)
 
     def kept_one(self, batch_id: int) -> Kept:
         """One batch."""
-        return self._kept(self._connection.execute(f"{_BATCHES} WHERE b.id = ?", [batch_id]).fetchone())
+        return self._kept(self.connection.execute(f"{_BATCHES} WHERE b.id = ?", [batch_id]).fetchone())
 
     def _kept(self, row: Sequence[Any]) -> Kept:
         return kept_from_row(row, self.members(row[0], row[12], row[13]))

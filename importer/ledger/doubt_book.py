@@ -53,10 +53,14 @@ class DoubtBook:
         self._sends = sends
 
     def doubts(self, import_id: int, *, is_early: bool) -> list[Doubt]:
-        """Batches in doubt, oldest first; `is_early` adds those that wait ambiguous."""
+        """Batches in doubt, oldest first; `is_early` adds those that wait ambiguous.
+
+        Those whose bytes were lost are left out: nobody could send them again, so a person decides.
+        """
         states = "('in_doubt', 'waiting')" if is_early else "('in_doubt')"
         is_open = f"b.state IN {states} AND b.is_ambiguous + (b.state = 'in_doubt') > 0"
-        return self._doubts(f"b.import_id = ? AND {is_open}", import_id)
+        has_bytes = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
+        return self._doubts(f"b.import_id = ? AND {is_open} AND {has_bytes}", import_id)
 
     def doubt_of(self, batch_id: int) -> Doubt | None:
         """One batch in doubt; None when it is not."""
@@ -79,11 +83,12 @@ class DoubtBook:
     def _doubt(
         self, batch_id: int, reason: str, low_ms: int | None, armed_ms: int, last_ms: int, epoch_low_ms: int | None
     ) -> Doubt:
-        sendable = self._sends.load(batch_id)
+        has_bytes = self._store.one("SELECT 1 FROM bodies WHERE batch_id = ?", [batch_id])
+        sendable = self._sends.load(batch_id) if has_bytes else self._sends.load_bare(batch_id)
         server_ms = low_ms if low_ms is not None else epoch_low_ms
         return Doubt(
             sendable=sendable,
-            phones=tuple(phones_of(items_of(sendable.body_bytes))),
+            phones=tuple(phones_of(items_of(sendable.body_bytes))) if has_bytes else (),
             from_ms=armed_ms if server_ms is None else server_ms,
             last_ms=last_ms,
             has_server_time=server_ms is not None,

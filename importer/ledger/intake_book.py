@@ -103,7 +103,7 @@ class IntakeBook:
                 mapping=json.dumps(mapping, sort_keys=True),
                 settings=json.dumps(settings, sort_keys=True),
                 batch_size_rows=batch_size_rows,
-                first_row_id=self._next_id("rows"),
+                first_row_id=self.next_row_id(),
                 started_ms=now_ms,
             )
             self._add_files(import_id, files)
@@ -265,8 +265,7 @@ class IntakeBook:
 
     def next_row_id(self) -> int:
         """The id the next row will get: never one that a row had before, since duplicates name rows by it."""
-        rows, batches = "(SELECT coalesce(max(id), 0) FROM rows)", "(SELECT coalesce(max(last_row_id), 0) FROM batches)"
-        return int(self._store.one(f"SELECT max({rows}, {batches})")[0]) + 1
+        return int(self._store.one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rows'")[0]) + 1
 
     def leftovers(self, an_import: Import) -> list[Leftover]:
         """Good rows that the last chunk had too few of to fill a batch, in order."""

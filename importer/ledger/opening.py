@@ -18,13 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from importer.errors import LedgerProblem
-from importer.machine import make_private_folder, network_file_system, private_umask
+from importer.machine import (
+    PRIVATE_FILE_MODE,
+    is_of_another_user,
+    make_private_folder,
+    network_file_system,
+    private_umask,
+)
 
 if TYPE_CHECKING:
     from sqlite_utils import Migrations
 
 APPLICATION_ID = 0x504C4931
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_MS = 60_000
 CACHE_KIB = 65_536
 
@@ -59,7 +65,7 @@ def _hint(problem: sqlite3.Error) -> str:
     hints = {
         "SQLITE_FULL": "The disk is full. Free some space and run the same command again; nothing is lost.",
         "SQLITE_NOTADB": "This file is not a ledger. Name another with --ledger.",
-        "SQLITE_CORRUPT": "The file is damaged. Keep it, and put a backup in its place.",
+        "SQLITE_CORRUPT": "The file is damaged. Keep it: `importer ledger repair` saves what can be saved.",
         "SQLITE_READONLY": "The file or its folder cannot be written. Check its permissions.",
         "SQLITE_CANTOPEN": "The file or its folder cannot be opened. Check the path and its permissions.",
         "SQLITE_BUSY": "Another program holds the file. Close it and run the same command again.",
@@ -67,19 +73,22 @@ def _hint(problem: sqlite3.Error) -> str:
     return next((hint for name, hint in hints.items() if code.startswith(name)), "Nothing more was sent.")
 
 
-def open_writer(path: Path) -> sqlite3.Connection:
+def open_writer(path: Path, *, is_network_fine: bool = False) -> sqlite3.Connection:
     """The one read-write connection, migrated to this version; makes the file when there is none.
+
+    `is_network_fine`: somebody takes the blame for locks that may not hold.
 
     **Errors**: LedgerProblem for a file that is not a ledger, is newer than this version, damaged, a link, or lies on a
     network file system; nothing was changed then.
     """
     make_private_folder(path.parent)
-    _judge_place(path)
+    _judge_place(path, is_network_fine=is_network_fine)
     is_new = not path.exists() or path.stat().st_size == 0
     if not is_new:
         _judge_header(path)
     with private_umask(), translated(path, "opened"):
         connection = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None)
+        path.chmod(PRIVATE_FILE_MODE)  # copied here by hand, perhaps; its -wal will have the same mode
     try:
         with translated(path, "opened"):
             _apply_settings(connection, _WRITER_SETTINGS)
@@ -108,6 +117,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(_uri(path, "ro"), uri=True, isolation_level=None)
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         connection.execute("PRAGMA trusted_schema = 0")
+        connection.execute("PRAGMA cell_size_check = 1")
     return connection
 
 
@@ -115,18 +125,24 @@ def _uri(path: Path, mode: str) -> str:
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-def _judge_place(path: Path) -> None:
+def _judge_place(path: Path, *, is_network_fine: bool) -> None:
     """Refuses what a ledger cannot live in. The rest of the world must not be able to swap the file."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise LedgerProblem(f"{path} is not an ordinary file.", hint="Name a plain file with --ledger.")
+    if is_of_another_user(path):
+        raise LedgerProblem(
+            f"{path} belongs to another user, who could change it.",
+            hint="Run as its owner, or take a copy of your own.",
+        )
     mode = path.parent.stat().st_mode
     if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise LedgerProblem(f"Anyone may write into {path.parent}.", hint="Keep the ledger in a folder of your own.")
-    network = network_file_system(path.parent)
+    network = None if is_network_fine else network_file_system(path.parent)
     if network:
         raise LedgerProblem(
             f"{path.parent} lies on a network file system ({network}), where SQLite's locks cannot be trusted.",
-            hint="Keep the ledger on a local disk.",
+            hint="Keep the ledger on a local disk. --unsafe-network-ledger uses it all the same: then two runs at\n"
+            "once may call people twice, and the file may be damaged.",
         )
 
 

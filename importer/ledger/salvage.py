@@ -57,10 +57,10 @@ class Doubted:
 
 @dataclass(slots=True)
 class Salvaged:
-    """What a repair saved, and what it could not. **Units**: rows, but for `unread`, which counts failed reads."""
+    """What a repair saved, and what it could not. **Units**: rows. `unread` names tables with unreadable places."""
 
     kept: dict[str, int] = field(default_factory=dict)
-    unread: dict[str, int] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
     refused_rows: dict[str, int] = field(default_factory=dict)
     doubted: list[Doubted] = field(default_factory=list)
     remade_rows: int = 0
@@ -109,7 +109,7 @@ def _is_newest(wreck: Wreck, path: Path, salvaged: Salvaged) -> bool:
     try:
         Witness(Store(wreck.connection, path)).judge()
     except (LedgerProblem, sqlite3.Error, TypeError):
-        salvaged.notes.append("requests were made that the damaged file does not remember: run with --adopt-since TIME")
+        salvaged.notes.append("nothing shows that the damaged file was the newest one: send with --adopt-since TIME")
         return False
     return True
 
@@ -145,9 +145,10 @@ class _Salvage:
             self._mend_import(import_id)
         self._hold_keys()
         self._fill_sums()
+        self._fill_sends()
         self._drop_strays()
         self._new.execute("COMMIT")
-        self._said.unread = dict(self._wreck.unread)
+        self._said.unread = tuple(sorted(self._wreck.unread))
         return self._said
 
     def _column(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -353,6 +354,8 @@ class _Salvage:
 
     def _fill_sums(self) -> None:
         """What an import's counts say and its records do not show any more stays in the sums, as lost."""
+        for import_id in self._remade:
+            self._count_anew(import_id)
         for import_id in self._column("SELECT id FROM imports WHERE source_state = 'complete'"):
             rejected, skipped = self._new.execute(
                 "SELECT rejected_rows - (SELECT count(*) FROM rejects WHERE import_id = ?1), duplicate_rows + "
@@ -364,8 +367,16 @@ class _Salvage:
             missing_rows = _missing_rows(self._audit.view.balance(import_id))
             if missing_rows > 0:
                 self._fill_batch(import_id, missing_rows)
-            elif missing_rows < 0 and import_id in self._remade:
-                self._new.execute("UPDATE imports SET read_rows = ? WHERE id = ?", [-missing_rows, import_id])
+
+    def _count_anew(self, import_id: int) -> None:
+        """The counts of an import whose own record was lost: what is there of it is all that is known."""
+        self._new.execute(
+            "UPDATE imports SET rejected_rows = (SELECT count(*) FROM rejects WHERE import_id = ?1), duplicate_rows = "
+            "(SELECT coalesce(sum(size_rows), 0) FROM skips WHERE import_id = ?1) WHERE id = ?1",
+            [import_id],
+        )
+        unread = -_missing_rows(self._audit.view.balance(import_id))
+        self._new.execute("UPDATE imports SET read_rows = ? WHERE id = ?", [unread, import_id])
 
     def _fill_lines(self, import_id: int, rejects: int, skips: int) -> None:
         if rejects > 0:
@@ -389,6 +400,15 @@ class _Salvage:
         )
         self._said.lost_rows += size_rows
         self._doubt(int(made.lastrowid or 0), import_id, size_rows, "their records were lost, bytes and all")
+
+    def _fill_sends(self) -> None:
+        """A batch with an answer was sent, even where the lines of its sends were lost."""
+        self._new.execute(
+            "INSERT INTO sends (batch_id, epoch, armed_ms, boot_ms, boot_id, ended_ms, outcome) "
+            "SELECT b.id, b.epoch, c.received_ms, 0, 'lost', c.received_ms, 'lost' FROM batches b "
+            "JOIN receipts c ON c.batch_id = b.id AND c.evidence = 'answer' "
+            "WHERE NOT EXISTS (SELECT 1 FROM sends s WHERE s.batch_id = b.id)"
+        )
 
     def _drop_strays(self) -> None:
         """Records of things that are gone for good."""

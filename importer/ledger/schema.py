@@ -12,9 +12,11 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 
-from importer.ledger.opening import migration_set
+from importer.errors import LedgerProblem
+from importer.ledger.opening import migration_set, translated
 
 Objects = Mapping[tuple[str, str], str]
 
@@ -78,3 +80,17 @@ def differences(connection: sqlite3.Connection) -> list[Difference]:
         *(Difference(kind=kind, name=name, is_ours=True) for kind, name in ours),
         *(Difference(kind=kind, name=name, is_ours=False) for kind, name in strangers),
     ]
+
+
+def judge_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuses a ledger in which something would write beside us, or lets through what must not be.
+
+    **Errors**: LedgerProblem naming the first such object.
+    """
+    with translated(path, "read"):
+        dangers = [each for each in differences(connection) if each.is_dangerous]
+    if dangers:
+        raise LedgerProblem(
+            f"The ledger {path} is not as importer makes it: {dangers[0]}.",
+            hint="Nothing was sent. `importer ledger check` shows all; `importer ledger repair` makes a clean one.",
+        )

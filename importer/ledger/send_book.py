@@ -80,6 +80,11 @@ class SendBook:
         """One batch with its bytes."""
         return self._load("b.id = ?", [batch_id])[0]
 
+    def load_bare(self, batch_id: int) -> Sendable:
+        """One batch whose bytes were lost: it can be judged, and is never sent."""
+        row = self._store.one(f"SELECT {_BATCH_COLUMNS}, b.request_key FROM batches b WHERE b.id = ?", [batch_id])
+        return Sendable(id=row[0], batch=batch_from_row(row[:-1]), request_key=row[-1], body_bytes=b"")
+
     def _load(self, where: str, values: Sequence[Any]) -> list[Sendable]:
         rows = self._store.all(
             f"SELECT {_BATCH_COLUMNS}, b.request_key, d.body, d.sha256 FROM batches b "
@@ -132,12 +137,12 @@ class SendBook:
             self.move(sendable.id, sendable.batch.state, after, reason, now_ms)
             self._store.change_one("UPDATE batches SET request_key = ? WHERE id = ?", [key, sendable.id])
 
-    def outcomes(self, sendable: Sendable) -> list[tuple[int, str]]:
-        """When the sends of a batch's present epoch were armed and how they ended, newest first."""
+    def outcomes(self, sendable: Sendable, limit: int) -> list[tuple[int, str]]:
+        """When the last sends of a batch's present epoch were armed and how they ended, newest first."""
         rows = self._store.all(
             "SELECT armed_ms, outcome FROM sends WHERE batch_id = ? AND epoch = ? AND ended_ms IS NOT NULL "
-            "ORDER BY id DESC",
-            [sendable.id, sendable.batch.epoch],
+            "ORDER BY id DESC LIMIT ?",
+            [sendable.id, sendable.batch.epoch, limit],
         )
         return [(armed_ms, outcome) for armed_ms, outcome in rows]
 
@@ -176,9 +181,7 @@ class SendBook:
                 kind=kind,
                 evidence="answer",
                 received_ms=now_ms,
-                content=sealed(
-                    each.receipt, Stub(batch_id=batch_id, kind=kind, evidence="answer", received_ms=now_ms)
-                ),
+                content=sealed(each.receipt, Stub(batch_id=batch_id, kind=kind, evidence="answer", received_ms=now_ms)),
             )
         if each.after.state is State.REFUSED:
             self.release_identities(batch_id)

@@ -44,7 +44,7 @@ class Witness:
         """
         here, kept = self._here(), self._kept(self._path())
         if kept is None:
-            if here.sessions:
+            if here.armings:  # a run killed before it wrote its first counter has armed nothing
                 raise self._problem("has sent before, but its counter is not here: it was copied or restored")
         elif kept.ledger_id != here.ledger_id:
             raise self._problem("is not the one that was here: another file was put in its place")

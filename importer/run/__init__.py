@@ -213,6 +213,7 @@ class Run:
                 key_seed=seed,
                 now_ms=self.now().unix_ms,
             )
+        self.ledger.campaigns.note(known.id, facts.platform_id)
         return known, facts, clock
 
     def _ask_campaign(self) -> CampaignFacts:
@@ -225,7 +226,9 @@ class Run:
             self.observer(Notice(kind="campaign-unread", text=f"The campaign could not be read: {problem.message}"))
             return CampaignFacts()
         total = campaign.short_report.total_numbers if campaign.short_report else None
-        return CampaignFacts(name=campaign.name, status=campaign.status, total_numbers=total)
+        return CampaignFacts(
+            name=campaign.name, status=campaign.status, total_numbers=total, platform_id=campaign.id
+        )
 
     def _ask_clock(self) -> ServerClock | None:
         """Calibrates the platform's clock by the Date of a harmless GET (law 6)."""

@@ -23,11 +23,17 @@ DEFAULT_BATCH_ROWS = 250
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """The campaign to send to. `name` is how the configuration calls it, for people only."""
+    """The campaign to send to, and how it is reached. `name` is how the configuration calls it, for people only.
+
+    `ca_file` replaces the trusted authorities; `proxy` may hold a password.
+    """
 
     origin: str
     token: Secret[str]
     name: str | None = None
+    ca_file: Path | None = None
+    proxy: Secret[str] | None = None
+    is_insecure_http_fine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +97,8 @@ class RunSettings:
     in_doubt: str = "reconcile"
     quiet_s: float = 900.0
     adopt_since_ms: int | None = None
+    is_network_ledger_fine: bool = False
+    shows_numbers: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +108,7 @@ class CampaignFacts:
     name: str | None = None
     status: str | None = None
     total_numbers: int | None = None
+    platform_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

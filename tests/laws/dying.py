@@ -6,23 +6,18 @@ as it would in a process that was killed. What was committed stays, what was not
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 from workbench import OWNER
 
-from importer.ledger import Ledger
-
-WRITES = frozenset(
-    {
-        "add_campaign", "begin_import", "begin_revision", "refresh_files", "add_facts", "commit_chunk",
-        "complete_source", "recover", "advance", "change", "cut", "renew", "finish",
-    }
-)  # fmt: skip
+from importer.ledger import DoubtBook, IntakeBook, Ledger, SendBook
+from importer.ledger.store import Store
 
 
 class Killed(BaseException):
@@ -45,26 +40,20 @@ class Crossings:
             if self.is_dead:
                 raise Killed
 
-    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def crossed(*arguments: Any, **named: Any) -> Any:
-            self.cross()
-            result = call(*arguments, **named)
-            self.cross()
-            return result
 
-        return crossed
+class DyingStore(Store):
+    """A connection whose every transaction is two crossings: before it begins, and once it is durable."""
 
-
-class WatchedBook:
-    """A book of the ledger whose writes are crossings."""
-
-    def __init__(self, book: object, crossings: Crossings) -> None:
-        self._book = book
+    def __init__(self, connection: sqlite3.Connection, path: Path, crossings: Crossings) -> None:
+        super().__init__(connection, path)
         self._crossings = crossings
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._book, name)
-        return self._crossings.around(found) if name in WRITES else found
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        self._crossings.cross()
+        with super().transaction():
+            yield
+        self._crossings.cross()
 
 
 class DyingLedger(Ledger):
@@ -72,18 +61,26 @@ class DyingLedger(Ledger):
 
     def __init__(self, path: Path, crossings: Crossings) -> None:
         super().__init__(path, OWNER, now_ms=1_700_000_000_000)
-        self.intake = WatchedBook(self.intake, crossings)  # type: ignore[assignment]  # it stands in for the book
-        self.sends = WatchedBook(self.sends, crossings)  # type: ignore[assignment]
+        self.store = DyingStore(self.store.connection, path, crossings)
+        self.intake = IntakeBook(self.store)
+        self.sends = SendBook(self.store, self.intake)
+        self.doubts = DoubtBook(self.store, self.sends)
 
 
 class DyingTransport(httpx.BaseTransport):
-    """The network of a process that may die before a request leaves, or before its answer is read."""
+    """The network of a process that may die before a request leaves, or before its answer is read.
 
-    def __init__(self, inner: httpx.BaseTransport, crossings: Crossings) -> None:
+    `only` narrows the crossings to requests whose path ends so.
+    """
+
+    def __init__(self, inner: httpx.BaseTransport, crossings: Crossings, only: str = "") -> None:
         self._inner = inner
         self._crossings = crossings
+        self._only = only
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if not request.url.path.endswith(self._only):
+            return self._inner.handle_request(request)
         self._crossings.cross()
         response = self._inner.handle_request(request)
         self._crossings.cross()

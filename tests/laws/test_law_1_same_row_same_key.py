@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from workbench import Bench, Platform, Shop, command, people, write_list
 
@@ -31,9 +32,11 @@ def test_law_1_no_setting_of_the_process_is_in_a_key(tmp_path: Path, platform: P
     """Another hash seed, time zone, locale and working directory: the same keys."""
     path = write_list(tmp_path / "a.csv", [{**row, "startDateTime": "2026-11-23T09:00:00+03:00"} for row in people(3)])
     found = []
-    for place, more in enumerate(
-        ({"PYTHONHASHSEED": "1", "TZ": "UTC"}, {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"})
-    ):
+    processes: list[dict[str, Any]] = [
+        {"PYTHONHASHSEED": "1", "TZ": "UTC"},
+        {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+    ]
+    for place, more in enumerate(processes):
         folder = tmp_path / str(place)
         folder.mkdir()
         shop = Shop(folder=folder, origin=platform.origin)

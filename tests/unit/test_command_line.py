@@ -523,3 +523,36 @@ def test_ledger_files_are_private_under_any_umask(shop: Shop, path: Path) -> Non
         os.umask(before)
     modes = {each.name: each.stat().st_mode & 0o777 for each in shop.folder.glob("ledger.db*")}
     assert set(modes.values()) == {0o600}, modes
+
+
+# --- check ------------------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_run_would_do_and_neither_sends_nor_keeps_anything(
+    shop: Shop, platform: Platform, path: Path
+) -> None:
+    """All of intake, no network; an existing ledger is read to count who was called already, and left as it is."""
+    fresh = shop.importer("check", path, "--ledger", shop.ledger, "--json")
+    assert (fresh.code, fresh.json["read"], fresh.json["pending"]) == (0, 8, 8)
+    assert not shop.ledger.exists()
+    told(shop.run(path), 0)
+    asked, before = len(platform.sends()), shop.ledger.read_bytes()
+    grown = write_list(path.with_name("b.csv"), people(10))
+    said = shop.importer("check", grown, "--ledger", shop.ledger, "--json")
+    assert (said.code, said.json["duplicate"], said.json["pending"]) == (0, 8, 2)
+    assert len(platform.sends()) == asked
+    assert shop.ledger.read_bytes() == before
+
+
+def test_check_has_the_exit_codes_of_run(shop: Shop, tmp_path: Path) -> None:
+    """Bad rows 3, a safety check or an unreadable list 4, usage 2."""
+    path = write_list(tmp_path / "a.csv", [*people(8), {"phone": "bad", "name": "x", "order": "9"}])
+    for code, arguments in (
+        (3, ()),
+        (0, ("--allow-rejects", "1")),
+        (4, ("--expect-rows", "1")),
+        (2, ("--region", "X")),
+    ):
+        assert shop.importer("check", path, *arguments, "--ledger", shop.ledger, "--json").code == code
+    (tmp_path / "junk.csv").write_bytes(BAD_FILES["junk"])
+    assert shop.importer("check", tmp_path / "junk.csv", "--ledger", shop.ledger, "--json").code == 4
