@@ -161,7 +161,10 @@ def make_private_folder(folder: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Writes a 0600 file whole or not at all: a temporary file beside it, synced, then renamed over it."""
+    """Writes a 0600 file whole or not at all: a temporary file beside it, synced, then renamed over it.
+
+    **Crash**: when it returns, name and content outlast a power cut.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     # Made new and never through a link: in a folder that others may write to, theirs is not written into.
@@ -172,6 +175,7 @@ def write_private(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        sync_file(path.parent)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

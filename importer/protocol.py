@@ -188,13 +188,15 @@ class ImpossibleStep(AssertionError):
     """A batch was asked for a step its state does not allow: a bug, never a user's mistake."""
 
 
-def arm(batch: Batch, arming: Arming) -> Step:
-    """Opens a send. What it returns must be on disk before the first byte leaves (law 3)."""
+def arm(batch: Batch, arming: Arming, key_since: Arming | None = None) -> Step:
+    """Opens a send. What it returns must be on disk before the first byte leaves (law 3).
+
+    `key_since` is when an earlier epoch first sent the same key: the server's memory of a key begins with its first
+    use, whatever came of it, so a later epoch may send once but has no new day to repeat an unknown outcome in.
+    """
     _expect(batch, State.FROZEN, State.WAITING)
-    armed = replace(
-        batch, state=State.ARMED, first_armed=batch.first_armed or arming, sends=batch.sends + 1, wait_s=0.0
-    )
-    return Step(batch=armed)
+    first = batch.first_armed or key_since or arming
+    return Step(batch=replace(batch, state=State.ARMED, first_armed=first, sends=batch.sends + 1, wait_s=0.0))
 
 
 def recover(batch: Batch) -> Step:

@@ -22,7 +22,8 @@ from importer.machine import Moment
 from importer.model import Notice, Observer
 from importer.protocol import Finding, SeenJob, State, absent, find, found
 
-SKEW_WITHOUT_DATE_S = 3600.0
+SKEW_S = 900.0  # how far the Date of the answers may be from the clock that stamps the call jobs
+ALL_TIME_MS = (0, 4_102_444_800_000)  # 1970 to 2100: where only our own clock is known, which may have been anywhere
 SAMPLE_BATCHES = 20
 TRIES = 3
 NAP_S = 0.5
@@ -47,15 +48,23 @@ class Reports(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReconcileSettings:
-    """**Units**: seconds. `delay_s` is how late a request may still be carried out after it was sent."""
+    """**Units**: seconds.
+
+    `delay_s` is how late a request may still be carried out after it was sent; `window_s` how long after its first
+    arming a batch can have been sent again.
+    """
 
     quiet_s: float = 900.0
     delay_s: float = 3600.0
+    window_s: float = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciled:
-    """What reconciliation settled. **Units**: rows; `unreadable` says why the reports could not be read, if so."""
+    """What reconciliation settled. **Units**: rows; `unreadable` says why the reports could not be read, if so.
+
+    `absent_rows` are of the last `run` alone: whether there is something to send again. The others are totals.
+    """
 
     found_rows: int = 0
     absent_rows: int = 0
@@ -66,7 +75,7 @@ class Reconciled:
 
 
 class Reconciler:
-    """Settles an import's batches in doubt. Made for one process: its quiet period begins when it is made."""
+    """Settles an import's batches in doubt. Made for one process: a quiet period begins with each `run`."""
 
     def __init__(
         self,
@@ -86,7 +95,7 @@ class Reconciler:
         self._now = now
         self._is_stopping = is_stopping
         self._nap = nap
-        self._owned_since = now()
+        self._begun_ms = 0
         self._found_rows = 0
         self._absent_rows = 0
         self._extra_ids: tuple[str, ...] = ()
@@ -97,6 +106,7 @@ class Reconciler:
         **Crash**: every step is repeatable; the quiet period starts again with the next process.
         **Law** `test_law_7_reconcile_instead_of_guess`.
         """
+        self._begun_ms, self._absent_rows = self._now().boot_ms, 0
         try:
             self._ask(import_id, is_early=is_early)
             left = self._ledger.doubts.doubts(import_id, is_early=False)
@@ -120,11 +130,14 @@ class Reconciler:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     def _judge_after_quiet(self, import_id: int, left: Sequence[Doubt]) -> None:
-        """The two questions that may prove absence."""
+        """The two questions that may prove absence.
+
+        The period is counted from the beginning of this run, by the boot clock: every send had ended by then, and a
+        wall clock that was set forwards meanwhile must not shorten it.
+        """
         moment = self._now()
         quiet_ms = int(self._settings.quiet_s * 1000)
-        since_last_ms = max(0, min(moment.unix_ms - max(doubt.last_ms for doubt in left), quiet_ms))
-        first_ms = max(self._owned_since.boot_ms, moment.boot_ms - since_last_ms) + quiet_ms
+        first_ms = self._begun_ms + quiet_ms
         second_ms = first_ms + quiet_ms // 3
         self._tell_verdict(left, moment, second_ms)
         if not self._rest_until(first_ms):
@@ -162,9 +175,10 @@ class Reconciler:
         doubts = self._ledger.doubts.doubts(import_id, is_early=is_early)
         if not doubts:
             return {}
-        question = self._question(doubts)
-        jobs = self._ledger.doubts.unclaimed(self._read(question, {phone for each in doubts for phone in each.phones}))
-        findings = self._settle_found(doubts, jobs, question)
+        question, rivals = self._question(doubts), self._ledger.doubts.rivals(doubts)
+        phones = {phone for each in (*doubts, *rivals) for phone in each.phones}
+        jobs = self._ledger.doubts.unclaimed(self._read(question, phones))
+        findings = self._settle_found(doubts, rivals, jobs, question)
         for doubt in doubts:
             finding = findings.get(doubt.sendable.id)
             if finding is not None:
@@ -172,14 +186,15 @@ class Reconciler:
         return {batch_id: finding.kind for batch_id, finding in findings.items()}
 
     def _question(self, doubts: Sequence[Doubt]) -> Question:
-        """One span of createdAt over all batches, wide enough for a clock that was never calibrated."""
-        skew_ms = 1000 if all(doubt.has_server_time for doubt in doubts) else int(SKEW_WITHOUT_DATE_S * 1000)
-        last_ms = max(doubt.last_ms for doubt in doubts) + int(self._settings.delay_s * 1000) + skew_ms
+        """One span of createdAt over all batches, by the server's clock; all of time where that was not known."""
+        from_ms, to_ms = ALL_TIME_MS
+        if all(doubt.has_server_time for doubt in doubts):
+            spare_ms = int((self._settings.delay_s + SKEW_S) * 1000)
+            window_ms = int(self._settings.window_s * 1000)
+            from_ms = min(doubt.from_ms for doubt in doubts) - int(SKEW_S * 1000)
+            to_ms = max(max(doubt.armed_ms + window_ms, doubt.last_ms) for doubt in doubts) + spare_ms
         return Question(
-            asked_ms=self._now().unix_ms,
-            from_ms=min(doubt.from_ms for doubt in doubts) - skew_ms,
-            to_ms=last_ms,
-            campaign_status=self._reports.status(),
+            asked_ms=self._now().unix_ms, from_ms=from_ms, to_ms=to_ms, campaign_status=self._reports.status()
         )
 
     def _read(self, question: Question, phones: set[str]) -> list[SeenJob]:
@@ -188,9 +203,9 @@ class Reconciler:
         for attempt in range(1, TRIES + 1):
             try:
                 return [
-                    SeenJob(id=job.call_job_id, phone=job.phone, created_ms=_unix_ms(job.created_at))
+                    SeenJob(id=job.call_job_id, phone=phone, created_ms=_unix_ms(job.created_at))
                     for job in self._reports.iter_job_reports_by_date(*span)
-                    if job.phone in phones and job.created_at is not None
+                    if (phone := _digits(job.phone)) in phones and job.created_at is not None
                 ]
             except ApiError:
                 if attempt == TRIES or self._is_stopping():
@@ -198,19 +213,25 @@ class Reconciler:
                 self._nap(NAP_S * 2**attempt)
         return []
 
-    def _settle_found(self, doubts: Sequence[Doubt], jobs: list[SeenJob], question: Question) -> dict[int, Finding]:
+    def _settle_found(
+        self, doubts: Sequence[Doubt], rivals: Sequence[Doubt], jobs: list[SeenJob], question: Question
+    ) -> dict[int, Finding]:
         """Accepts every batch that the jobs show whole, until no more can be; gives the findings of the others.
 
         A batch settled takes its jobs away from others that share a phone; jobs that would fit two batches fit none.
+        Rivals have their say in that, and are settled in their own time.
         """
-        open_doubts = {doubt.sendable.id: doubt for doubt in doubts}
+        open_doubts = {doubt.sendable.id: doubt for doubt in (*doubts, *rivals)}
+        mine = {doubt.sendable.id for doubt in doubts}
         while True:
             findings = {batch_id: find(doubt.phones, jobs) for batch_id, doubt in open_doubts.items()}
             sure = _undisputed(findings)
             if not sure:
                 return findings
             for batch_id in sure:
-                self._accept(open_doubts.pop(batch_id), findings[batch_id], question)
+                doubt = open_doubts.pop(batch_id)
+                if batch_id in mine:
+                    self._accept(doubt, findings[batch_id], question)
             taken = {id_ for batch_id in sure for id_ in (*findings[batch_id].ids, *findings[batch_id].extra_ids)}
             jobs = [job for job in jobs if job.id not in taken]
 
@@ -281,6 +302,11 @@ def _unshared(whole: dict[int, Finding]) -> list[int]:
         for batch_id, finding in whole.items()
         if all(claims[id_] == 1 for id_ in (*finding.ids, *finding.extra_ids))
     ]
+
+
+def _digits(phone: str) -> str:
+    """A number as the ledger spells it, whatever signs the reports put into it."""
+    return phone if phone.isdecimal() else "".join(sign for sign in phone if sign.isdecimal())
 
 
 def _unix_ms(moment: datetime | None) -> int:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from importer.machine import write_private
 
 OUR_COLUMNS = ("importer_file", "importer_row", "importer_column", "importer_reason", "importer_explanation")
 _RAW = "importer_raw"
-_GUARDED = ("=", "+", "-", "@", "\t", "\r", "'")
+FIRST_SIGNS = ("=", "+", "-", "@", "\t", "\r", "'")
 
 Reject = tuple[int, int, str | None, str, str, str]
 
@@ -27,10 +27,11 @@ def write_rejects(
 ) -> Path | None:
     """Writes the rejects, 0600, and says where; None when there are none.
 
-    An existing file with other content is never overwritten: the next free name `….2.csv` is taken instead.
+    A path that ends in `.parquet` makes a Parquet file, whose cells need no guard; any other a CSV. An existing file
+    with other content is never overwritten: the next free name `….2.csv` is taken instead.
     **Shapes**: `rejects` as the ledger gives them, in list order; `columns` are the list's.
     """
-    content, rows = _as_csv(rejects, columns, file_names)
+    content, rows = (_as_parquet if path.suffix.lower() == ".parquet" else _as_csv)(rejects, columns, file_names)
     if not rows:
         return None
     target = _free_name(path, content)
@@ -44,18 +45,34 @@ def _as_csv(rejects: Iterable[Reject], columns: Sequence[str], file_names: Seque
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([guarded(name) for name in (*columns, *OUR_COLUMNS, _RAW)])
     rows = 0
-    for file_no, row_no, column, reason, explanation, cells in rejects:
-        original = json.loads(cells)
-        kept = [guarded(str(original.get(name) or "")) for name in columns]
-        ours = [file_names[file_no], str(row_no), column or "", reason, explanation, str(original.get(_RAW) or "")]
-        writer.writerow([*kept, *map(guarded, ours)])
+    for line in _lines(rejects, columns, file_names):
+        writer.writerow([guarded(cell or "") for cell in line])
         rows += 1
     return text.getvalue().encode(), rows
 
 
+def _as_parquet(rejects: Iterable[Reject], columns: Sequence[str], file_names: Sequence[str]) -> tuple[bytes, int]:
+    """All columns text; a cell that was not there is null, as it was in the list."""
+    import polars as pl
+
+    lines = list(_lines(rejects, columns, file_names))
+    schema = dict.fromkeys((*columns, *OUR_COLUMNS, _RAW), pl.String)
+    content = io.BytesIO()
+    pl.DataFrame(lines, schema=schema, orient="row").write_parquet(content)
+    return content.getvalue(), len(lines)
+
+
+def _lines(rejects: Iterable[Reject], columns: Sequence[str], file_names: Sequence[str]) -> Iterator[list[str | None]]:
+    """The original cells, then what we say about them, then the raw row where it could not be cut into cells."""
+    for file_no, row_no, column, reason, explanation, cells in rejects:
+        original = json.loads(cells)
+        kept = [original.get(name) for name in columns]
+        yield [*kept, file_names[file_no], str(row_no), column, reason, explanation, original.get(_RAW)]
+
+
 def guarded(cell: str) -> str:
     """A cell that no spreadsheet will run."""
-    return f"'{cell}" if cell.startswith(_GUARDED) else cell
+    return f"'{cell}" if cell.startswith(FIRST_SIGNS) else cell
 
 
 def _free_name(path: Path, content: bytes) -> Path:

@@ -229,7 +229,7 @@ class Sender:
                 if ending:
                     return ending
                 if not self._waiting and not self._ready and (self._is_drained or self._left_rows == 0):
-                    return "first" if self._left_rows == 0 and self._balance.pending else "done"
+                    return "first" if self._left_rows is not None and self._balance.pending else "done"
             returned = self._collect()
 
     def _why_end(self) -> str:
@@ -251,7 +251,7 @@ class Sender:
         moment = self._now()
         claimed = self._claim() if may_arm and not self._denied else []
         arming = self._arming(moment)
-        armed = [(sendable, arm(sendable.batch, arming).batch) for sendable in claimed]
+        armed = [(each, arm(each.batch, arming, self._key_since(each)).batch) for each in claimed]
         if settled or armed:
             high_ms = self._clock.bounds_ms(moment.boot_ms)[1] if self._clock else 0
             self._ledger.sends.advance(
@@ -261,7 +261,7 @@ class Sender:
         for each in settled:
             self._count(each)
         for sendable, batch in armed:
-            self._dispatch(replace(sendable, batch=batch))
+            self._dispatch(replace(sendable, batch=batch), arming)
         if settled:
             self._report()
 
@@ -285,6 +285,12 @@ class Sender:
     def _arming(self, moment: Moment) -> Arming:
         low_ms = self._clock.bounds_ms(moment.boot_ms)[0] if self._clock else None
         return Arming(server_low_ms=low_ms, boot_ms=moment.boot_ms, boot_id=moment.boot_id)
+
+    def _key_since(self, sendable: Sendable) -> Arming | None:
+        """Since when the platform may know the key of a batch that is in a later epoch."""
+        if not sendable.batch.epoch:
+            return None
+        return self._adopted or self._ledger.sends.key_since(sendable)
 
     # --- claiming -----------------------------------------------------------------------------------------------------
 
@@ -321,6 +327,23 @@ class Sender:
         return self._next_frozen()
 
     def _next_frozen(self) -> Sendable | None:
+        """The next frozen batch that may go, in the order of the list."""
+        while (sendable := self._fetched()) is not None:
+            rows = sendable.batch.size_rows
+            if not self._is_in_window(sendable.batch):
+                self._doubt(sendable, park(sendable.batch, "a lost ledger may have sent it"))
+            elif self._left_rows is None:
+                return sendable
+            elif rows <= self._left_rows:
+                self._left_rows -= rows
+                return sendable
+            elif sendable.batch.epoch == 0 and sendable.batch.first_armed is None:
+                return self._first_part(sendable, self._left_rows)
+            # else: it may have been sent before, so its parts must not get keys of their own; --first leaves it out
+        return None
+
+    def _fetched(self) -> Sendable | None:
+        """The next frozen batch, whether it may go or not."""
         if self._left_rows == 0:
             self._ready.clear()
             return None
@@ -330,25 +353,14 @@ class Sender:
             self._ready.extend(each for each in fetched if each.id not in self._claimed_ids)
             if self._ready:
                 self._last_frozen_id = self._ready[-1].id
-        if not self._ready:
-            return None
-        sendable = self._as_adopted(self._ready.popleft())
-        if not self._is_in_window(sendable.batch):
-            self._doubt(sendable, park(sendable.batch, "a lost ledger may have sent it"))
-            return self._next_frozen()
-        if self._left_rows is None:
-            return sendable
-        if sendable.batch.size_rows > self._left_rows:
-            return self._first_part(sendable, self._left_rows)
-        self._left_rows -= sendable.batch.size_rows
-        return sendable
+        return self._as_adopted(self._ready.popleft()) if self._ready else None
 
     def _as_adopted(self, sendable: Sendable) -> Sendable:
-        """A batch that a lost ledger may have sent counts as first armed when that one may have begun."""
+        """A batch that a lost ledger may have sent: ambiguous, and as old as that ledger's first send may be."""
         batch = sendable.batch
         if self._adopted is None or batch.epoch or batch.first_armed is not None:
             return sendable
-        return replace(sendable, batch=replace(batch, first_armed=self._adopted))
+        return replace(sendable, batch=replace(batch, first_armed=self._adopted, is_ambiguous=True))
 
     def _first_part(self, sendable: Sendable, rows: int) -> Sendable:
         """Cuts the first `rows` rows off a batch that was never armed, for --first."""
@@ -404,22 +416,26 @@ class Sender:
         self._last_frozen_id = 0
         self._is_drained = False
 
-    def _dispatch(self, sendable: Sendable) -> None:
+    def _dispatch(self, sendable: Sendable, arming: Arming) -> None:
         self._in_flight[sendable.id] = sendable
         if self._quiet_since_s is None:
             self._quiet_since_s = self._time_s()
         if sendable.batch.sends > 1:
             self._retries += 1
         clock = self._clock
-        self._crew.start(lambda: self._carry(sendable, clock))
+        since = (sendable.batch.first_armed or arming) if sendable.batch.is_ambiguous else arming
+        self._crew.start(lambda: self._carry(sendable, since, clock))
 
-    def _carry(self, sendable: Sendable, clock: ServerClock | None) -> Returned:
-        """In a worker: the exchange, with one last look at the key's age directly before the first byte."""
-        first, window = sendable.batch.first_armed, self._settings.window
+    def _carry(self, sendable: Sendable, since: Arming, clock: ServerClock | None) -> Returned:
+        """In a worker: the exchange, with one last look at the time directly before the first byte.
+
+        `since` is the key's first arming where an earlier send may have been carried out, else this one.
+        """
+        window = self._settings.window
 
         def last_look() -> bool:
             moment = self._now()
-            age = None if first is None else age_ms(first, clock, moment.boot_ms, moment.boot_id)
+            age = age_ms(since, clock, moment.boot_ms, moment.boot_id)
             return age is not None and window.is_open(age)
 
         try:

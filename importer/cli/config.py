@@ -68,7 +68,7 @@ def read_configuration(known_options: Iterable[str]) -> Configuration:
 
     **Errors**: UsageProblem for a file that is no TOML, or a setting nobody knows, with the nearest that is known.
     """
-    path = next((place for place in _places() if place.is_file()), None)
+    path = next((place for place in _places() if _is_there(place)), None)
     if path is None:
         return Configuration(path=None, common={}, campaigns={})
     try:
@@ -80,6 +80,17 @@ def read_configuration(known_options: Iterable[str]) -> Configuration:
     for section, settings in [("", found), *((f"campaign.{name}", each) for name, each in campaigns.items())]:
         _judge_names(path, section, settings, names)
     return Configuration(path=path, common=found, campaigns=campaigns)
+
+
+def _is_there(place: Path) -> bool:
+    """Whether there is a file. **Errors**: UsageProblem where nobody lets us look: settings must not get lost."""
+    try:
+        return place.is_file()
+    except OSError as problem:
+        raise UsageProblem(
+            f"{place} cannot be looked for: {problem.strerror}.",
+            hint="Run with the HOME of the user who runs it (sudo -H), or let that user read the folder.",
+        ) from None
 
 
 def _judge_names(path: Path, section: str, settings: object, names: set[str]) -> None:

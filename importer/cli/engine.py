@@ -16,6 +16,8 @@ from importer.machine import StopSignals, now, this_process, written_by_others
 
 if TYPE_CHECKING:
     from importer.client import CallsApi
+    from importer.ledger import Ledger
+    from importer.ledger.records import Import
     from importer.run import Run, RunSettings, Target
 
 
@@ -57,6 +59,29 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[R
             if problem.import_id is not None and not ledger.store.is_broken:
                 problem.known = (ledger.view.balance(problem.import_id), started_s)
             raise
+
+
+@contextlib.contextmanager
+def own_campaign(settings: RunSettings, an_import: Import) -> Iterator[tuple[Ledger, CallsApi]]:
+    """The ledger, owned, and the client of an import's own campaign, for what comes after the upload.
+
+    **Errors**: LedgerHeld while a run has the ledger; UsageProblem when the token is another campaign's.
+    """
+    from importer.ledger import Ledger
+    from importer.run import judge_campaign
+
+    start_log(settings.target.token, shows_numbers=settings.shows_numbers)
+    with (
+        Ledger(
+            settings.ledger,
+            this_process(_now_text()),
+            now_ms=now().unix_ms,
+            is_network_fine=settings.is_network_ledger_fine,
+        ) as ledger,
+        calls_api(settings.target, timeout_s=settings.sending.window.request_s, connections=2) as api,
+    ):
+        judge_campaign(ledger, settings.target, an_import)
+        yield ledger, api
 
 
 def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi:

@@ -22,6 +22,7 @@ from importer.errors import UsageProblem
 from importer.machine import duration_s, forbid_core_dumps
 
 if TYPE_CHECKING:
+    from importer.intake import ListMapping
     from importer.ledger.view import ImportLine
     from importer.run import HoldBack, RunSettings, Target
 
@@ -103,8 +104,19 @@ class Allowed(click.ParamType):  # type: ignore[type-arg]  # generic only in new
 
 _DURATION, _POSITIVE = Duration(), click.IntRange(min=1)
 
+# How a list is read.
+READ_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, xls, jsonl. Else by the file."),
+    click.option("--encoding", metavar="E", help="Such as cp1251. Else found out."),
+    click.option("--delimiter", metavar="D", help="Between cells. Else found out."),
+    click.option("--quote", metavar="Q", help="Around cells. Else found out."),
+    click.option("--header/--no-header", "has_header", default=None, help="Whether the first row names the columns."),
+    click.option("--sheet", metavar="NAME", help="The sheet of a workbook. Else the first."),
+)  # fmt: skip
+
 # What decides which rows come out of a list.
 LIST_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--map", metavar="FILE", help="What becomes of each column. `importer map LIST` writes one to begin with."),
     click.option("--phone-column", metavar="C", help="The column with the numbers. Else one called like a phone."),
     click.option("--region", metavar="CC", help="Where numbers without country code are dialled, such as US."),
     click.option("--region-column", metavar="C", help="The column that says so row by row; --region where it is empty."),
@@ -115,12 +127,7 @@ LIST_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--not-if-called-within", type=_DURATION, help="Leave numbers alone that were accepted so lately, in any campaign."),
     click.option("--round", "round_name", metavar="NAME", help="The occasion: everybody may be called once in it. Else the campaign, for ever."),
     click.option("--list", "list_name", metavar="NAME", help="What to call the list. Else its path."),
-    click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, xls, jsonl. Else by the file."),
-    click.option("--encoding", metavar="E", help="Such as cp1251. Else found out."),
-    click.option("--delimiter", metavar="D", help="Between cells. Else found out."),
-    click.option("--quote", metavar="Q", help="Around cells. Else found out."),
-    click.option("--header/--no-header", "has_header", default=None, help="Whether the first row names the columns."),
-    click.option("--sheet", metavar="NAME", help="The sheet of a workbook. Else the first."),
+    *READ_OPTIONS,
 )  # fmt: skip
 
 # Whom nobody may call, whatever the list says. The lists kept in the ledger (`importer dnc`) are honoured without any.
@@ -318,6 +325,7 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         phone_column=values.get("phone_column"),
         region_column=values.get("region_column"),
         rules=phone_rules(values),
+        mapping=list_mapping(values),
         hold_back=hold_back(values),
         reading=read_options(values),
         batch_size_rows=values.get("batch_size", 250),
@@ -354,6 +362,13 @@ def import_settings(options: Asked, import_id: int | None) -> tuple[ImportLine, 
     if not (values.get("host") or options.campaign.get("host")):
         values["host"] = line.origin
     return line, run_settings(replace(options, values=values), [line.an_import.list_name])
+
+
+def list_mapping(values: Mapping[str, Any]) -> ListMapping | None:
+    """The mapping file, read. **Errors**: UsageProblem for one that cannot be."""
+    from importer.intake import read_mapping
+
+    return read_mapping(Path(values["map"])) if values.get("map") else None
 
 
 def hold_back(values: Mapping[str, Any]) -> HoldBack:

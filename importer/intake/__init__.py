@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 
 from importer.intake.cut import Cut, cut
+from importer.intake.mapping import ListMapping, read_mapping
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
 from importer.intake.sift import Hygiene, Sifted, sift
@@ -23,7 +24,17 @@ from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
 from importer.sources import Position, RowList
 
-__all__ = ["Hygiene", "Intake", "IntakeStopped", "Plan", "find_column", "likely_phone_column", "make_plan"]
+__all__ = [
+    "Hygiene",
+    "Intake",
+    "IntakeStopped",
+    "ListMapping",
+    "Plan",
+    "find_column",
+    "likely_phone_column",
+    "make_plan",
+    "read_mapping",
+]
 
 
 class IntakeStopped(Exception):

@@ -46,7 +46,7 @@ class Field:
     false: tuple[str, ...] = FALSE
     decimal: str = "."
     columns: tuple[str, str] | None = None
-    days: tuple[str, ...] = ()
+    days: tuple[str, ...] = ("default",)
     is_from_number: bool = False
     otherwise: str = ABSENT
 

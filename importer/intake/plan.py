@@ -95,9 +95,9 @@ def make_plan(
 
     **Errors**: UsageProblem for a column that is not there, naming the nearest that is; for two fields of one name.
     """
-    phone = _column(columns, phone_column, "--phone-column", mapping and mapping.phone, mapping)
-    region = _column(columns, region_column, "--region-column", mapping and mapping.region, mapping)
-    phone = phone or likely_phone_column(columns)
+    mapped = mapping or ListMapping(name="", said={})
+    phone = _column(columns, phone_column, "--phone-column", mapped.phone, mapped) or likely_phone_column(columns)
+    region = _column(columns, region_column, "--region-column", mapped.region, mapped)
     payload, policy = _fields(columns, phone, mapping)
     return Plan(
         phone_column=phone,
@@ -112,12 +112,12 @@ def make_plan(
 
 
 def _column(
-    columns: Sequence[str], said: str | None, option: str, mapped: str | None, mapping: ListMapping | None
+    columns: Sequence[str], said: str | None, option: str, mapped: str | None, mapping: ListMapping
 ) -> str | None:
     """The column an option names, else the mapping."""
     if said:
         return find_column(columns, said, option)
-    return find_column(columns, mapped, mapping.name) if mapped and mapping else None
+    return find_column(columns, mapped, mapping.name) if mapped else None
 
 
 def _fields(
@@ -139,7 +139,9 @@ def _fields(
 def _own_names(columns: Sequence[str]) -> tuple[tuple[Field, ...], tuple[Field, ...]]:
     """Columns as fields of their own names; the API's own go into the policy."""
     fields = [Field(name=name, column=name) for name in columns]
-    return tuple(each for each in fields if each.name not in FIELDS), tuple(each for each in fields if each.name in FIELDS)
+    return tuple(each for each in fields if each.name not in FIELDS), tuple(
+        each for each in fields if each.name in FIELDS
+    )
 
 
 def _judge_names(mapping: ListMapping, names: Sequence[str]) -> None:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from importer import phones, policy
+from importer import phones
 from importer.body import item_column
 from importer.intake.plan import Plan
+from importer.intake.shaping import Shaped, shape
 from importer.keys import identity_column, row_key_column
 from importer.ledger.records import NewReject
+from importer.phones.plans import CALLING_CODES
 from importer.sources import Chunk
 
 GOOD_SCHEMA = pl.Schema(
@@ -48,15 +50,12 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared
     """Judges and keys a chunk. Every row of it is in `good` or in `rejects`."""
     regions = chunk.rows[plan.region_column] if plan.region_column else None
     judged = phones.check(chunk.rows[plan.phone_column], plan.rules, regions)
-    values, problems = _judge_policy(chunk.rows, plan)
-    reasons = pl.DataFrame(
-        {"row_no": chunk.row_nos, "phone_reason": judged["reason"].cast(pl.String), "problem": problems}
-    )
-    is_good = reasons["phone_reason"].is_null() & reasons["problem"].is_null()
-    frame = chunk.rows.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO), *values)
+    shaped = shape(chunk.rows, judged, plan)
+    is_good = judged["reason"].is_null() & shaped.problem_no.is_null()
+    frame = shaped.frame.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO))
     return Prepared(
-        good=_keyed(frame.filter(is_good), plan, chunk.file_no, seed, round_name),
-        rejects=_rejects(chunk, plan, reasons.filter(~is_good), chunk.rows.filter(~is_good)),
+        good=_keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name),
+        rejects=_rejects(chunk, plan, judged["reason"], shaped, ~is_good),
         judged=judged,
         read_rows=chunk.rows.height + chunk.bad.height,
         last_row_no=max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0),  # type: ignore[arg-type]  # integers
@@ -68,32 +67,10 @@ _E164 = "importer_e164"
 _ROW_NO = "importer_row_no"
 
 
-def _policy_name(field: str) -> str:
-    return f"importer_policy_{field}"
-
-
-def _judge_policy(rows: pl.DataFrame, plan: Plan) -> tuple[list[pl.Series], pl.Series]:
-    """The policy columns as JSON texts, and for each row the first rule it breaks (null: none)."""
-    problem = pl.Series("problem", [None] * rows.height, dtype=pl.String)
-    values = []
-    for field in plan.policy:
-        verdict = policy.check(field, rows[field])
-        values.append(verdict["value"].alias(_policy_name(field)))
-        problem = problem.zip_with(problem.is_not_null(), verdict["problem"])
-    by_field = dict(zip(plan.policy, values, strict=True))
-    if {"startDateTime", "finishDateTime"} <= by_field.keys():
-        wrong = policy.order_problems(by_field["startDateTime"], by_field["finishDateTime"])
-        problem = problem.zip_with(problem.is_not_null(), wrong)
-    return values, problem.alias("problem")
-
-
-def _keyed(frame: pl.DataFrame, plan: Plan, file_no: int, seed: str, round_name: str) -> pl.DataFrame:
+def _keyed(frame: pl.DataFrame, shaped: Shaped, plan: Plan, file_no: int, seed: str, round_name: str) -> pl.DataFrame:
     """Keys and request items of good rows."""
-    payload = {name: pl.col(name) for name in plan.payload}
-    rules = {name: pl.col(_policy_name(name)) for name in plan.policy}
-    content = {plan.phone_column: pl.col(_E164), **payload, **rules}  # as keyed, so one row key has one identity
     identity = (
-        identity_column(seed, round_name, {name: content[name] for name in plan.identity_columns})
+        identity_column(seed, round_name, _identity_content(shaped, plan))
         if plan.identity_columns
         else pl.lit(None, dtype=pl.Binary)
     )
@@ -101,21 +78,39 @@ def _keyed(frame: pl.DataFrame, plan: Plan, file_no: int, seed: str, round_name:
         file_no=pl.lit(file_no, dtype=pl.Int64),
         row_no=_ROW_NO,
         phone=pl.col(_E164).str.strip_prefix("+").cast(pl.Int64),
-        row_key=row_key_column(seed, round_name, pl.col(_E164), payload, rules),
+        row_key=row_key_column(seed, round_name, pl.col(_E164), {}, shaped.policy, shaped.payload),
         identity=identity,
-        item=item_column(pl.col(_E164), payload, rules),
+        item=item_column(pl.col(_E164), {}, shaped.policy, shaped.payload),
     )
 
 
-def _rejects(chunk: Chunk, plan: Plan, reasons: pl.DataFrame, rows: pl.DataFrame) -> list[NewReject]:
+def _identity_content(shaped: Shaped, plan: Plan) -> dict[str, pl.Expr]:
+    """The named cells as the list has them; numbers and policy as they are keyed, so one row key has one identity."""
+    keyed = {field.column: shaped.policy[field.name] for field in plan.policy_fields if field.column == field.name}
+    content = {**keyed, plan.phone_column: pl.col(_E164)}
+    return {name: content.get(name, pl.col(name)) for name in plan.identity_columns}
+
+
+def _rejects(chunk: Chunk, plan: Plan, phone_reasons: pl.Series, shaped: Shaped, is_bad: pl.Series) -> list[NewReject]:
     """The reject lines of a chunk, in list order."""
+    rows = chunk.rows.filter(is_bad)
     cells = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
-    judged = [
-        _reject(chunk.file_no, plan, row_no, phone_reason, problem, cell, text)
-        for (row_no, phone_reason, problem), cell, text in zip(
-            reasons.iter_rows(), rows[plan.phone_column], cells, strict=True
+    regions = rows[plan.region_column] if plan.region_column else [plan.rules.region] * rows.height
+    columns = (
+        chunk.row_nos.filter(is_bad),
+        phone_reasons.filter(is_bad),
+        shaped.problem_no.filter(is_bad),
+        shaped.problem.filter(is_bad),
+        rows[plan.phone_column],
+        regions,
+        cells,
+    )
+    judged = []
+    for row_no, phone_reason, at, problem, cell, region, text in zip(*columns, strict=True):
+        column, reason, said = _why(plan, shaped, phone_reason, at, problem, cell, region)
+        judged.append(
+            NewReject(file_no=chunk.file_no, row_no=row_no, column=column, reason=reason, explanation=said, cells=text)
         )
-    ]
     unread = [
         NewReject(
             file_no=chunk.file_no,
@@ -130,14 +125,31 @@ def _rejects(chunk: Chunk, plan: Plan, reasons: pl.DataFrame, rows: pl.DataFrame
     return sorted(judged + unread, key=lambda reject: reject.row_no)
 
 
-def _reject(
-    file_no: int, plan: Plan, row_no: int, phone_reason: str | None, problem: str | None, cell: str | None, cells: str
-) -> NewReject:
-    if phone_reason is None:
-        column, reason, explanation = (problem or "").partition(" ")[0], "bad_policy", problem or ""
-    else:
-        column, reason, explanation = plan.phone_column, phone_reason, phones.explain(phone_reason, cell or "")
-    return NewReject(file_no=file_no, row_no=row_no, column=column, reason=reason, explanation=explanation, cells=cells)
+def _why(
+    plan: Plan,
+    shaped: Shaped,
+    phone_reason: str | None,
+    problem_no: int | None,
+    problem: str | None,
+    cell: str | None,
+    region: str | None,
+) -> tuple[str | None, str, str]:
+    """Column, reason and explanation of a bad row: its number's before those of its other cells."""
+    if phone_reason is not None:
+        dialled_in = (region or plan.rules.region or "").strip().upper() or None
+        explanation = phones.explain(phone_reason, cell or "", _region_of(cell or "", dialled_in))
+        return plan.phone_column, phone_reason, explanation
+    return *shaped.blames[problem_no or 0], problem or ""
+
+
+def _region_of(cell: str, dialled_in: str | None) -> str | None:
+    """Whose numbers a bad one is to be compared with: those of its country code, if it shows one."""
+    text = cell.strip()
+    if dialled_in and not text.startswith("+"):
+        return dialled_in
+    digits = "".join(sign for sign in text if sign.isdecimal())
+    codes = (CALLING_CODES.get(int(digits[:length])) for length in (1, 2, 3) if digits[:length])
+    return next((regions[0] for regions in codes if regions), None)
 
 
 def _raw_cells(raw: str) -> str:

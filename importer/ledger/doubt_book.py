@@ -23,13 +23,15 @@ from importer.protocol import Finding, SeenJob, State, Step
 class Doubt:
     """A batch whose fate is open, and when it may have been carried out.
 
-    **Units**: Unix milliseconds. `from_ms` is the server's clock at the first arming, over all epochs, as well as it is
-    known; `last_ms` is ours at the end of the last send. `has_server_time` says whether `from_ms` is the server's.
+    **Units**: Unix milliseconds. `from_ms` and `armed_ms` are the server's clock at the first and at the last arming,
+    over all epochs; `last_ms` is ours at the end of the last send. `has_server_time` is False when a send that may have
+    been carried out was armed without the server's time: then the first two are ours as well, and ours may jump.
     """
 
     sendable: Sendable = field(repr=False)
     phones: tuple[str, ...] = field(repr=False)
     from_ms: int
+    armed_ms: int
     last_ms: int
     has_server_time: bool
     reason: str
@@ -43,6 +45,9 @@ class Question:
     from_ms: int
     to_ms: int
     campaign_status: str | None
+
+
+_HAS_BYTES = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
 
 
 class DoubtBook:
@@ -59,8 +64,21 @@ class DoubtBook:
         """
         states = "('in_doubt', 'waiting')" if is_early else "('in_doubt')"
         is_open = f"b.state IN {states} AND b.is_ambiguous + (b.state = 'in_doubt') > 0"
-        has_bytes = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
-        return self._doubts(f"b.import_id = ? AND {is_open} AND {has_bytes}", import_id)
+        return self._doubts(f"b.import_id = ? AND {is_open} AND {_HAS_BYTES}", import_id)
+
+    def rivals(self, doubts: Sequence[Doubt]) -> list[Doubt]:
+        """Other batches that may have been carried out for a number of these: a call job may be theirs.
+
+        Of every import of the ledger, since a number may be called in two rounds. Where a lost ledger was replaced,
+        that includes what this one never sent.
+        """
+        known = {doubt.sendable.id for doubt in doubts}
+        phones = {phone for doubt in doubts for phone in doubt.phones}
+        is_open = "b.state IN ('armed', 'in_doubt') OR b.state = 'waiting' AND b.is_ambiguous = 1"
+        is_adopted = "SELECT id FROM imports WHERE json_extract(facts, '$.adopted_since_ms') IS NOT NULL"
+        is_another_s = f"b.state = 'frozen' AND b.epoch = 0 AND b.import_id IN ({is_adopted})"
+        others = self._doubts(f"({is_open} OR {is_another_s}) AND {_HAS_BYTES}")
+        return [each for each in others if each.sendable.id not in known and not phones.isdisjoint(each.phones)]
 
     def doubt_of(self, batch_id: int) -> Doubt | None:
         """One batch in doubt; None when it is not."""
@@ -70,33 +88,44 @@ class DoubtBook:
         """The import a batch belongs to."""
         return int(self._store.one("SELECT import_id FROM batches WHERE id = ?", [batch_id])[0])
 
-    def _doubts(self, where: str, value: int) -> list[Doubt]:
+    def _doubts(self, where: str, *values: int) -> list[Doubt]:
         rows = self._store.all(
-            "SELECT b.id, b.reason, min(s.server_low_ms), "
-            "coalesce(min(s.armed_ms), b.changed_ms), coalesce(max(coalesce(s.ended_ms, s.armed_ms)), b.changed_ms), "
-            "b.first_low_ms FROM batches b LEFT JOIN sends s ON s.batch_id = b.id "
+            "SELECT b.id, b.reason, b.first_low_ms, min(s.server_low_ms), max(s.server_low_ms), "
+            "coalesce(max(s.server_low_ms IS NULL AND coalesce(s.outcome, '') NOT LIKE 'not executed:%'), 0), "
+            "coalesce(min(s.armed_ms), b.changed_ms), coalesce(max(coalesce(s.ended_ms, s.armed_ms)), b.changed_ms) "
+            "FROM batches b LEFT JOIN sends s ON s.batch_id = b.id "
             f"WHERE {where} GROUP BY b.id ORDER BY b.id",
-            [value],
+            values,
         )
         return [self._doubt(*row) for row in rows]
 
     def _doubt(
-        self, batch_id: int, reason: str, low_ms: int | None, armed_ms: int, last_ms: int, epoch_low_ms: int | None
+        self,
+        batch_id: int,
+        reason: str,
+        epoch_low_ms: int | None,
+        first_low_ms: int | None,
+        last_low_ms: int | None,
+        is_undated: int,
+        armed_ms: int,
+        last_ms: int,
     ) -> Doubt:
         has_bytes = self._store.one("SELECT 1 FROM bodies WHERE batch_id = ?", [batch_id])
         sendable = self._sends.load(batch_id) if has_bytes else self._sends.load_bare(batch_id)
-        server_ms = low_ms if low_ms is not None else epoch_low_ms
+        lows_ms = [each for each in (epoch_low_ms, first_low_ms, last_low_ms) if each is not None]
+        has_server_time = bool(lows_ms) and not is_undated
         return Doubt(
             sendable=sendable,
             phones=tuple(phones_of(items_of(sendable.body_bytes))) if has_bytes else (),
-            from_ms=armed_ms if server_ms is None else server_ms,
+            from_ms=min(lows_ms) if has_server_time else armed_ms,
+            armed_ms=max(lows_ms) if has_server_time else last_ms,
             last_ms=last_ms,
-            has_server_time=server_ms is not None,
+            has_server_time=has_server_time,
             reason=reason,
         )
 
     def unclaimed(self, jobs: Iterable[SeenJob]) -> list[SeenJob]:
-        """The jobs that no receipt of this ledger holds."""
+        """The jobs that no receipt of this ledger holds, be it as a batch's own or as one made too many."""
         run = self._store.connection.execute
         run("CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, phone TEXT, created_ms INTEGER) WITHOUT ROWID")
         run("DELETE FROM temp.seen")
@@ -105,7 +134,8 @@ class DoubtBook:
         )
         run(
             "DELETE FROM temp.seen WHERE id IN (SELECT i.value FROM receipts r, json_each(r.content, '$.ids') i "
-            "WHERE r.kind = 'accepted' AND i.value IN (SELECT id FROM temp.seen))"
+            "WHERE r.kind = 'accepted' AND i.value IN (SELECT id FROM temp.seen) UNION ALL "
+            "SELECT i.value FROM receipts r, json_each(r.content, '$.extra_ids') i WHERE r.kind = 'accepted')"
         )
         return [
             SeenJob(id=job_id, phone=phone, created_ms=created_ms)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from importer.errors import LedgerProblem
+from importer.ledger.opening import as_record
 from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, Loose, NewBatch
 from importer.ledger.store import Store
 
@@ -26,10 +27,11 @@ _JSON_COLUMNS = frozenset({"mapping", "settings", "facts"})
 def import_from_row(row: Sequence[Any]) -> Import:
     """An Import from the columns above."""
     names = [name.strip() for name in _IMPORT_COLUMNS.split(",")]
-    values = {
-        name: json.loads(value) if name in _JSON_COLUMNS else value for name, value in zip(names, row, strict=True)
-    }
-    return Import(**values)
+    with as_record("an import"):
+        values = {
+            name: json.loads(value) if name in _JSON_COLUMNS else value for name, value in zip(names, row, strict=True)
+        }
+        return Import(**values)
 
 
 class IntakeBook:
@@ -158,10 +160,11 @@ class IntakeBook:
         rows = self._store.all(
             "SELECT facts, sha256, read_rows, witness_rows FROM files WHERE import_id = ? ORDER BY file_no", [import_id]
         )
-        return [
-            {**json.loads(facts), "sha256": sha256, "read_rows": read, "witness_rows": witness}
-            for facts, sha256, read, witness in rows
-        ]
+        with as_record("the facts of a file"):
+            return [
+                {**json.loads(facts), "sha256": sha256, "read_rows": read, "witness_rows": witness}
+                for facts, sha256, read, witness in rows
+            ]
 
     def refresh_files(self, import_id: int, files: Sequence[dict[str, Any]]) -> None:
         """Keeps a list's new times and inode after its content was found unchanged."""

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap64
 
 PART_BITS = 26
+_PART_SIZE = 1 << PART_BITS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +31,11 @@ class PackedPart:
 def number_set(numbers: Sequence[int]) -> BitMap64:
     """A set of these numbers, made at column speed from a list or an array."""
     return BitMap64(array("Q", numbers)) if len(numbers) else BitMap64()
+
+
+def parts_of(numbers: Iterable[int]) -> set[int]:
+    """Which parts these numbers lie in."""
+    return set(map(_PART_SIZE.__rfloordiv__, numbers))
 
 
 def parts_in(numbers: BitMap64) -> Iterator[int]:

@@ -33,6 +33,7 @@ APPLICATION_ID = 0x504C4931
 SCHEMA_VERSION = 3
 BUSY_TIMEOUT_MS = 60_000
 CACHE_KIB = 65_536
+_STEPS = "*_sqlite_migrations*"  # where the steps taken are noted: made before the first of them is taken
 
 _WRITER_SETTINGS: dict[str, str | int] = {
     "journal_mode": "wal",
@@ -52,7 +53,7 @@ def translated(path: Path, doing: str) -> Iterator[None]:
     """Turns errors of SQLite and of the file system into one that names the file and the next step."""
     try:
         yield
-    except sqlite3.Error as problem:
+    except (sqlite3.Error, UnicodeDecodeError) as problem:  # a damaged name breaks SQLite's own message, too
         raise LedgerProblem(f"The ledger {path} could not be {doing}: {problem}.", hint=_hint(problem)) from problem
     except OSError as problem:
         said = problem.strerror or type(problem).__name__
@@ -60,7 +61,19 @@ def translated(path: Path, doing: str) -> Iterator[None]:
         raise LedgerProblem(f"The ledger {path} could not be {doing}: {said}.", hint=hint) from problem
 
 
-def _hint(problem: sqlite3.Error) -> str:
+@contextlib.contextmanager
+def as_record(what: str) -> Iterator[None]:
+    """Turns the failure to make a record of what is stored into one that says the ledger is damaged."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as problem:
+        raise LedgerProblem(
+            f"The ledger holds {what} that cannot be read: it is damaged.",
+            hint="Nothing more was sent. `importer ledger check` shows what is wrong.",
+        ) from problem
+
+
+def _hint(problem: Exception) -> str:
     code = getattr(problem, "sqlite_errorname", "") or ""
     hints = {
         "SQLITE_FULL": "The disk is full. Free some space and run the same command again; nothing is lost.",
@@ -83,9 +96,7 @@ def open_writer(path: Path, *, is_network_fine: bool = False) -> sqlite3.Connect
     """
     make_private_folder(path.parent)
     _judge_place(path, is_network_fine=is_network_fine)
-    is_new = not path.exists() or path.stat().st_size == 0
-    if not is_new:
-        _judge_header(path)
+    is_new = not path.exists() or path.stat().st_size == 0 or _judge_header(path) == 0
     with private_umask(), translated(path, "opened"):
         connection = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None)
         path.chmod(PRIVATE_FILE_MODE)  # copied here by hand, perhaps; its -wal will have the same mode
@@ -151,7 +162,7 @@ def _judge_header(path: Path) -> int:
     with translated(path, "read"), contextlib.closing(sqlite3.connect(_uri(path, "ro"), uri=True)) as probe:
         application = int(probe.execute("PRAGMA application_id").fetchone()[0])
         version = int(probe.execute("PRAGMA user_version").fetchone()[0])
-        is_blank = not probe.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        is_blank = not probe.execute("SELECT count(*) FROM sqlite_master WHERE name NOT GLOB ?", [_STEPS]).fetchone()[0]
     if is_blank and application == 0 == version:
         return 0  # made, and killed before its first step
     if application != APPLICATION_ID:

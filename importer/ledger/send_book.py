@@ -14,6 +14,7 @@ from typing import Any
 from importer.errors import LedgerProblem
 from importer.keys import request_key
 from importer.ledger.intake_book import IntakeBook
+from importer.ledger.opening import as_record
 from importer.ledger.records import NewPart, Sendable, Settlement
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.store import Store
@@ -29,15 +30,16 @@ def batch_from_row(row: Sequence[Any]) -> Batch:
     """A protocol batch from the columns above (its id left aside)."""
     _, state, size_rows, epoch, generation, is_ambiguous, sends, low_ms, boot_ms, boot_id = row
     first = None if boot_id is None else Arming(server_low_ms=low_ms, boot_ms=boot_ms, boot_id=boot_id)
-    return Batch(
-        state=State(state),
-        size_rows=size_rows,
-        epoch=epoch,
-        generation=generation,
-        is_ambiguous=bool(is_ambiguous),
-        first_armed=first,
-        sends=sends,
-    )
+    with as_record("a batch"):
+        return Batch(
+            state=State(state),
+            size_rows=size_rows,
+            epoch=epoch,
+            generation=generation,
+            is_ambiguous=bool(is_ambiguous),
+            first_armed=first,
+            sends=sends,
+        )
 
 
 class SendBook:
@@ -77,8 +79,23 @@ class SendBook:
         )
 
     def load(self, batch_id: int) -> Sendable:
-        """One batch with its bytes."""
-        return self._load("b.id = ?", [batch_id])[0]
+        """One batch with its bytes, perhaps to be sent again: its key must still be the one its rows make.
+
+        **Errors**: LedgerProblem when it is not: under another key the same rows would be called twice.
+        """
+        found = self._load("b.id = ?", [batch_id])[0]
+        seed = self._store.one(
+            "SELECT c.key_seed FROM batches b JOIN imports i ON i.id = b.import_id "
+            "JOIN campaigns c ON c.id = i.campaign_id WHERE b.id = ?",
+            [batch_id],
+        )
+        made = seed and request_key(seed[0], found.batch.generation, self.row_keys(batch_id))
+        if found.request_key != made:
+            raise LedgerProblem(
+                f"The request key of batch {batch_id} is not the one its rows make: the ledger is damaged.",
+                hint="Nothing of it was sent. `importer ledger check` shows what is wrong.",
+            )
+        return found
 
     def load_bare(self, batch_id: int) -> Sendable:
         """One batch whose bytes were lost: it can be judged, and is never sent."""
@@ -145,6 +162,18 @@ class SendBook:
             [sendable.id, sendable.batch.epoch, limit],
         )
         return [(armed_ms, outcome) for armed_ms, outcome in rows]
+
+    def key_since(self, sendable: Sendable) -> Arming | None:
+        """When the oldest send that may have shown the platform this batch's key was armed; None: none may have.
+
+        Sends of an earlier generation had another key. They count as well: that errs on the side of doubt.
+        """
+        row = self._store.one(
+            "SELECT server_low_ms, boot_ms, boot_id FROM sends WHERE batch_id = ? "
+            "AND NOT (status IS NULL AND coalesce(outcome, '') LIKE 'not executed:%') ORDER BY id LIMIT 1",
+            [sendable.id],
+        )
+        return row and Arming(server_low_ms=row[0], boot_ms=row[1], boot_id=row[2])
 
     def cut(self, sendable: Sendable, parts: Sequence[NewPart], reason: str, *, now_ms: int) -> None:
         """Cuts a batch that was never armed into parts with keys of their own."""

@@ -226,9 +226,7 @@ class Run:
             self.observer(Notice(kind="campaign-unread", text=f"The campaign could not be read: {problem.message}"))
             return CampaignFacts()
         total = campaign.short_report.total_numbers if campaign.short_report else None
-        return CampaignFacts(
-            name=campaign.name, status=campaign.status, total_numbers=total, platform_id=campaign.id
-        )
+        return CampaignFacts(name=campaign.name, status=campaign.status, total_numbers=total, platform_id=campaign.id)
 
     def _ask_clock(self) -> ServerClock | None:
         """Calibrates the platform's clock by the Date of a harmless GET (law 6)."""
@@ -253,6 +251,7 @@ class Run:
                 rules=settings.rules,
                 region_column=settings.region_column,
                 not_if_called_within_s=settings.hold_back.not_if_called_within_s,
+                mapping=settings.mapping,
             ),
             is_once_per_said=settings.once_per is not None,
             settings={"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight},
@@ -345,7 +344,15 @@ class Run:
     # --- sending ------------------------------------------------------------------------------------------------------
 
     def _is_stopping(self) -> bool:
-        return self.signals.received is not None
+        return self.signals.received is not None or self._is_asked_to_stop()
+
+    def _is_asked_to_stop(self) -> bool:
+        """Heeds what other processes ask of the ledger's owner."""
+        was_asked = self.ledger.requests.stop_asked_by is not None
+        if self.ledger.requests.heed() and not was_asked:
+            text = f"Stopping, as asked by {self.ledger.requests.stop_asked_by}."
+            self.observer(Notice(kind="asked-to-stop", text=text))
+        return self.ledger.requests.stop_asked_by is not None
 
     def _stopped(self, choice: Choice) -> SendResult:
         return SendResult(ending="stopped", balance=self.ledger.view.balance(choice.an_import.id))
@@ -493,6 +500,18 @@ class Run:
             reconciled=done,
             facts=dict(an_import.facts.get("numbers", {})),
         )
+
+
+def judge_campaign(ledger: Ledger, target: Target, an_import: Import) -> Campaign:
+    """The campaign of an import, as its token shows. **Errors**: UsageProblem when the token is another campaign's."""
+    seed = keys.campaign_seed(target.token.reveal(), target.origin)
+    known = ledger.intake.campaign(keys.campaign_fingerprint(seed))
+    if known is None or known.id != an_import.campaign_id:
+        raise UsageProblem(
+            "The token belongs to another campaign than this import.",
+            hint="Name the import's own campaign with --campaign. If its token was renewed: importer campaign renew",
+        )
+    return known
 
 
 @contextlib.contextmanager

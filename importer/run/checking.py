@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from importer import keys
-from importer.intake import Hygiene, Intake, Plan, make_plan
+from importer.intake import Hygiene, Intake, ListMapping, Plan, make_plan
 from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, this_process
@@ -39,6 +39,7 @@ class CheckSettings:
     once_per: str
     phone_column: str | None
     region_column: str | None
+    mapping: ListMapping | None
     rules: PhoneRules
     hold_back: HoldBack
     reading: ReadOptions
@@ -119,6 +120,7 @@ def check_list(
             rules=settings.rules,
             region_column=settings.region_column,
             not_if_called_within_s=settings.hold_back.not_if_called_within_s,
+            mapping=settings.mapping,
         )
         reader = stack.enter_context(_real_ledger(settings))
         earlier, seed = _earlier(settings, reader)

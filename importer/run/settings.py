@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from importer.client import Secret
+from importer.intake import ListMapping
 from importer.model import Balance
 from importer.phones import PhoneRules
 from importer.reconcile import Reconciled
@@ -86,6 +87,7 @@ class RunSettings:
     once_per: str | None = None
     phone_column: str | None = None
     region_column: str | None = None
+    mapping: ListMapping | None = None
     rules: PhoneRules = field(default_factory=PhoneRules)
     hold_back: HoldBack = field(default_factory=HoldBack)
     reading: ReadOptions = field(default_factory=ReadOptions)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from importer.errors import ImporterError
-from importer.selftest.child import KINDS
+from importer.selftest.crossings import KINDS
 from importer.selftest.histories import (
     BATCH_ROWS,
     CROSSING_FAULTS,

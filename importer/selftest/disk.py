@@ -35,6 +35,7 @@ class Disk:
         self._live: dict[str, int] = {}
         self._durable: dict[str, int] = {}
         self._namings: list[Naming] = []
+        self._folders: set[str] = set()
 
     def apply(self, event: Event) -> None:
         """Lets an event happen."""
@@ -46,19 +47,20 @@ class Disk:
             case "sync":
                 self._sync(event.path)
             case "rename":
-                self._name(_moved(event.path, event.target))
+                self._name(event.path, _moved(event.path, event.target))
             case "remove":
-                self._name(_removed(event.path))
+                self._name(event.path, _removed(event.path))
 
     def _open(self, event: Event) -> None:
         if event.path not in self._live:
             number = len(self._files)
             self._files[number] = _File()
-            self._name(_made(event.path, number))
+            self._name(event.path, _made(event.path, number))
         elif event.offset == 0:
             self._files[self._live[event.path]].pending.append(Event(kind="resize", path=event.path, offset=0))
 
-    def _name(self, naming: Naming) -> None:
+    def _name(self, path: str, naming: Naming) -> None:
+        self._folders.add(str(PurePosixPath(path).parent))
         naming(self._live)
         self._namings.append(naming)
 
@@ -67,7 +69,7 @@ class Disk:
             file = self._files[self._live[path]]
             file.durable = _written(file.durable, file.pending)
             file.pending = []
-        elif any(str(PurePosixPath(each).parent) == path for each in {*self._live, *self._durable}):
+        elif path in self._folders:
             self._durable = dict(self._live)
             self._namings = []
 

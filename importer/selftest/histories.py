@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from importer.errors import ImporterError
-from importer.selftest.child import AFTER_ANSWER, AFTER_COMMIT, BEFORE_COMMIT, BEFORE_REQUEST
+from importer.selftest.crossings import AFTER_ANSWER, AFTER_COMMIT, BEFORE_COMMIT, BEFORE_REQUEST
 from importer.selftest.judging import judge
 from importer.selftest.powercut import PowerCut
 from importer.selftest.site import Site, edit_list, ended, rows, write_list

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import os
 import random
 import re
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -89,11 +91,16 @@ class Wire:
 
 @dataclass(frozen=True, kw_only=True)
 class PowerCut:
-    """A record of one run, to be cut anywhere."""
+    """A record of one run, to be cut anywhere.
+
+    The host is part of a campaign's identity, so every platform after the recorded one has its port, in `turn`.
+    """
 
     folder: Path
     record: Sequence[Event] = field(repr=False)
     row_count: int
+    port: int
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
     @staticmethod
     def recorded(folder: Path, *, row_count: int = 7, command: Callable[[Site], list[str]] | None = None) -> PowerCut:
@@ -107,7 +114,8 @@ class PowerCut:
             last = ended(site.start(traced((command or _run)(site), record)))
         if last.code:
             raise ImporterError(f"The run to be recorded ended with exit code {last.code}: {last.said or last.err}")
-        return PowerCut(folder=folder, record=events(record, site.folder), row_count=row_count)
+        port = urlsplit(there.origin).port or 0
+        return PowerCut(folder=folder, record=events(record, site.folder), row_count=row_count, port=port)
 
     def moments(self, dice: random.Random, *, draws: int) -> Iterator[Moment]:
         """The moment after each call."""
@@ -121,17 +129,19 @@ class PowerCut:
             yield Moment(number=number, images=images, keys=wire.keys, requests=wire.requests)
 
     def examined(self, dice: random.Random, *, draws: int = 2) -> Finding:
-        """Every state of every moment, held against what had been sent."""
+        """Every state of every moment, held against what had been sent; ends at the first that is wrong."""
         seen: dict[bytes, Held] = {}
-        states, wrong = 0, ""
-        with tempfile.TemporaryDirectory(prefix="power-", dir=self.folder) as scratch:
+        states = 0
+        with tempfile.TemporaryDirectory(prefix="power-", dir=_quick_folder()) as scratch:
             for moment in self.moments(dice, draws=draws):
                 for way, image in moment.images.items():
                     states += 1
                     held = self._held(image, Path(scratch), seen)
-                    problem = held.wrong or _missing(moment, held)
-                    wrong = wrong or (problem and f"after call {moment.number} ({way}): {problem}")
-        return Finding(fault=EVERY_STATE, runs=states, trouble=wrong)
+                    wrong = held.wrong or _missing(moment, held)
+                    if wrong:
+                        where = f"after call {moment.number} ({way})"
+                        return Finding(fault=EVERY_STATE, runs=states, trouble=f"{where}: {wrong}")
+        return Finding(fault=EVERY_STATE, runs=states)
 
     def _held(self, image: Image, scratch: Path, seen: dict[bytes, Held]) -> Held:
         """What a state's ledger holds; states that are alike are looked at once."""
@@ -149,8 +159,9 @@ class PowerCut:
         """One state, the platform as it was, and the same command again."""
         moment = self._some_moment(dice)
         way = dice.choice(sorted(moment.images))
-        sent = moment.requests[: len(moment.requests) - dice.randint(0, 1)] if moment.requests else ()
-        with platform(folder / "platform.db", [TOKEN]) as there:
+        is_under_way = self.record[moment.number].kind == "send"  # else its answer may be in the ledger
+        sent = moment.requests[:-1] if is_under_way and dice.random() < 0.5 else moment.requests
+        with self.turn, platform(folder / "platform.db", [TOKEN], port=self.port) as there:
             for request in sent:
                 _say_again(there.origin, request)
             site = Site(folder=folder / "work", platform=there, token=TOKEN, options=_options())
@@ -165,12 +176,19 @@ class PowerCut:
         return next(each for each in self.moments(dice, draws=1) if each.number == wanted)
 
 
+def _quick_folder() -> Path | None:
+    """Where files need no disk, or None: wherever they are by default."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+    return memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+
+
 def held_by(ledger: Path) -> Held:
     """What the ledger of a rebuilt disk holds, after SQLite's own recovery; nothing when it was not yet made."""
     if not ledger.exists() or not ledger.stat().st_size:
         return Held()
     try:
         with closing(sqlite3.connect(ledger)) as connection:
+            connection.execute("PRAGMA synchronous = OFF")  # this copy is looked at once
             verdict = connection.execute("PRAGMA integrity_check").fetchone()[0]
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'call_jobs'").fetchone():
                 return Held(wrong="" if verdict == "ok" else verdict)

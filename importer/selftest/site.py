@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from importer.errors import ImporterError
-from importer.selftest.child import Asked
+from importer.selftest.crossings import Asked
 
 LONGEST_S = 120.0
 FIRST_NUMBER = 33_199_000_000
@@ -67,11 +67,11 @@ class Platform:
 
 
 @contextlib.contextmanager
-def platform(db: Path, tokens: Sequence[str], *options: str) -> Iterator[Platform]:
+def platform(db: Path, tokens: Sequence[str], *options: str, port: int = 0) -> Iterator[Platform]:
     """Starts `importer sandbox` with a campaign for each token. **Errors**: ImporterError when it does not start."""
     words = [word for token in tokens for word in ("--token", token)]
     process = subprocess.Popen(  # noqa: S603 - our own command, arguments made here
-        [*COMMAND, "sandbox", "--port", "0", "--db", str(db), *words, *options],
+        [*COMMAND, "sandbox", "--port", str(port), "--db", str(db), *words, *options],
         env=environment(),
         cwd=db.parent,
         stdin=subprocess.DEVNULL,

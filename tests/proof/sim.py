@@ -59,7 +59,7 @@ from .world import (
 
 STORMS = 5  # processes in bad weather, at most
 CALMS = 12  # and in good weather, until all is settled
-ROUNDS = 40  # of sending and reconciling within one process
+ROUNDS = 100  # of sending and reconciling within one process: a day has 72 quiet periods, and no key lives longer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,6 +242,8 @@ class History:
         dice, import_id = self.world.dice, self.prepared.an_import.id
         if self.adopted_ms is None:
             ledger.witness.judge()
+        else:
+            ledger.intake.add_facts(import_id, {"adopted_since_ms": self.adopted_ms})
         clock = self._ask_clock(ledger, api)
         ledger.witness.begin_session()
         settings = self._settings()
@@ -323,8 +325,9 @@ class History:
 
 
 def _without_refusals(weather: Weather) -> dict[str, float]:
-    kept = {kind: weight for kind, weight in weather.fates.items() if kind in ("ok", *UNSENT, *LOST, *ERRORS)}
-    return {name: weight for name, weight in kept.items() if name != "sticky-error"} if sum(kept.values()) else {"ok": 1.0}
+    wanted = {"ok", *UNSENT, *LOST, *ERRORS} - {"sticky-error"}
+    kept = {kind: weight for kind, weight in weather.fates.items() if kind in wanted}
+    return kept if sum(kept.values()) else {"ok": 1.0}
 
 
 # --- the judgement ----------------------------------------------------------------------------------------------------
@@ -444,6 +447,9 @@ def tell(seed: int, library: Library, parts: Parts = AS_BUILT) -> Told:
     folder.mkdir()
     try:
         return History(seed, library, folder, parts).tell()
+    except BaseException as problem:
+        problem.add_note(f"in the history of seed {seed}")
+        raise
     finally:
         shutil.rmtree(folder)
 

@@ -336,7 +336,7 @@ class Network(httpx.BaseTransport):
 def stormy(dice: random.Random) -> Weather:
     """Weather for one process: a few kinds of trouble, each as likely as the dice say."""
     kinds = dice.sample(FATES, dice.randint(1, 4))
-    fates = {"ok": dice.choice([0.0, 0.3, 1.0, 3.0]), **{kind: dice.random() + 0.05 for kind in kinds}}
+    fates = {"ok": dice.choice([0.0, 0.1, 0.5, 2.0]), **{kind: dice.random() + 0.05 for kind in kinds}}
     return Weather(
         fates=fates,
         report_trouble=dice.choice([0.0, 0.0, 0.1, 0.5]),

@@ -110,8 +110,9 @@ def test_whatever_pages_are_ruined_no_row_disappears_unsaid(seed: int, copied: C
     path = copied()
     last = path.stat().st_size // PAGE_BYTES
     pages = random.Random(seed).sample(range(2, last + 1), 3)
+    hopeless = {page for name in ("campaigns", "sqlite_schema") for page in pages_of(path, name)}
     ruined(path, pages, seed)
-    if 2 in pages_of(copied("probe.db"), "campaigns") and 2 in pages:
+    if hopeless & set(pages):
         with pytest.raises(LedgerProblem, match="can be saved"):
             repaired(path)
         return

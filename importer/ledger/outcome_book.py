@@ -1,0 +1,304 @@
+"""Outcomes' side of the ledger: which call jobs to ask for, what was told of them, and both joined to the rows.
+
+Floor: ledger. Everything is asked and written by whole batches, and each commit moves the checkpoint, so an interrupted
+refresh goes on with what was asked longest ago. A newcomer may question that a report is matched to its row by number
+before its id: ids stand in the order of an answer that is not documented, the number is in the report itself.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from importer.body import items_of
+from importer.ledger.store import Store
+
+UNSEEN_REST_MS = 3_600_000  # a job no report shows is asked for again after an hour: each one costs many requests
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenJob:
+    """A call job to ask for."""
+
+    row_id: int
+    phone: int = field(repr=False)
+    call_job_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenBatch:
+    """The call jobs of one batch to ask for. `is_seen`: some report of it came before. **Units**: Unix milliseconds."""
+
+    batch_id: int
+    accepted_ms: int
+    is_seen: bool
+    jobs: tuple[OpenJob, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobLine:
+    """What the platform told of one call job, ready to be written; only the first two where no report shows it."""
+
+    row_id: int
+    call_job_id: str
+    status: str | None = None
+    is_finished: bool = False
+    attempts: int | None = None
+    call_duration_s: float | None = None
+    redial_number: int | None = None
+    created_ms: int | None = None
+    finished_ms: int | None = None
+    tag_name: str | None = None
+    tag_payload: str | None = field(default=None, repr=False)
+    report_data: str | None = field(default=None, repr=False)
+    are_attempts_known: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptLine:
+    """What the platform told of one call attempt."""
+
+    row_id: int
+    attempt_number: int
+    job_status: str | None
+    call_result: str | None
+    call_duration_s: float | None
+    redial_number: int | None
+    started_ms: int | None
+    finished_ms: int | None
+    tag_name: str | None
+    tag_payload: str | None = field(repr=False)
+    report_data: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Funnel:
+    """How the call jobs of an import stand. **Shapes**: `by_status` is (status, is_finished, call jobs).
+
+    `accepted` leaves out rows that a person said were called: nobody knows their call jobs.
+    """
+
+    accepted: int
+    seen: int
+    finished: int
+    by_status: tuple[tuple[str | None, bool, int], ...]
+
+    @property
+    def is_done(self) -> bool:
+        """True when every call job is known to have finished."""
+        return self.finished == self.accepted
+
+    def of(self, status: str) -> int:
+        """Call jobs with a status."""
+        return sum(jobs for name, _, jobs in self.by_status if name == status)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutcomeRow:
+    """A row of the list with what became of it. `item` is what was, or will be, sent for it; `reason` its batch's."""
+
+    row_id: int
+    file: str
+    row_no: int
+    state: str
+    reason: str
+    item: dict[str, Any] = field(repr=False)
+    call_job_id: str | None
+    job: JobLine | None
+    attempts: tuple[AttemptLine, ...] = ()
+
+
+_JOB_COLUMNS = tuple(JobLine.__dataclass_fields__)
+_ATTEMPT_COLUMNS = tuple(AttemptLine.__dataclass_fields__)
+
+
+def _upsert(table: str, columns: Sequence[str], key: Sequence[str], more: Sequence[str] = ()) -> str:
+    names = [*columns, *more]
+    changes = ", ".join(f"{name} = excluded.{name}" for name in names if name not in key)
+    marks = ", ".join("?" * len(names))
+    insert = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})"
+    return f"{insert} ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}"
+
+
+class OutcomeBook:
+    """What is known of call jobs, and what to ask next."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def begin(self, import_id: int) -> None:
+        """Takes up the accepted batches that were not there the last time; a person's word has no ids to ask for."""
+        with self._store.transaction():
+            self._store.connection.execute(
+                "INSERT INTO outcome_progress SELECT b.id, b.import_id, b.size_rows, 0, 0 FROM batches b "
+                "JOIN receipts c ON c.batch_id = b.id AND c.kind = 'accepted' AND c.evidence <> 'person' "
+                "WHERE b.import_id = ? AND b.state = 'accepted' "
+                "AND NOT EXISTS (SELECT 1 FROM outcome_progress p WHERE p.batch_id = b.id)",
+                [import_id],
+            )
+
+    def due(self, import_id: int, before_ms: int, limit: int, *, with_attempts: bool) -> list[int]:
+        """The batches to ask for that were not asked since then, the longest unasked first."""
+        rows = self._store.all(
+            "SELECT batch_id FROM outcome_progress WHERE import_id = ? AND asked_ms < ? "
+            "AND (open_rows > 0 OR (? AND open_attempt_rows > 0)) ORDER BY asked_ms, batch_id LIMIT ?",
+            [import_id, before_ms, with_attempts, limit],
+        )
+        return [row[0] for row in rows]
+
+    def open_batch(self, batch_id: int, *, now_ms: int, with_attempts: bool) -> OpenBatch:
+        """The call jobs of a batch that may have changed, and those whose attempts are wanted and not all known."""
+        content, accepted_ms = self._store.one(
+            "SELECT content, received_ms FROM receipts WHERE batch_id = ?", [batch_id]
+        )
+        ids = json.loads(content)["ids"]
+        rows = self._store.all(
+            "SELECT r.id, r.phone, r.position, o.call_job_id, coalesce(o.is_finished, 0), o.status, o.asked_ms, "
+            "coalesce(o.attempts, 0) > 0 AND o.are_attempts_known = 0 FROM batches b "
+            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
+            "LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ? ORDER BY r.position",
+            [batch_id],
+        )
+        jobs = [
+            OpenJob(row_id=row_id, phone=phone, call_job_id=known_id or ids[position])
+            for row_id, phone, position, known_id, is_finished, status, asked_ms, needs_attempts in rows
+            if (with_attempts and needs_attempts)
+            or (not is_finished and (asked_ms is None or status is not None or asked_ms < now_ms - UNSEEN_REST_MS))
+        ]
+        return OpenBatch(
+            batch_id=batch_id,
+            accepted_ms=accepted_ms,
+            is_seen=any(row[5] is not None for row in rows),
+            jobs=tuple(jobs),
+        )
+
+    def keep(
+        self,
+        batch_ids: Sequence[int],
+        jobs: Iterable[JobLine],
+        attempts: Iterable[AttemptLine],
+        *,
+        asked_ms: int,
+    ) -> None:
+        """Writes what was told of these batches, and that they were asked for.
+
+        **Crash**: before the commit they count as not asked; after it all of it is known.
+        """
+        job_sql = _upsert("job_outcomes", _JOB_COLUMNS, ["row_id"], ["asked_ms"])
+        attempt_sql = _upsert("call_attempts", _ATTEMPT_COLUMNS, ["row_id", "attempt_number"])
+        with self._store.transaction():
+            self._store.many(job_sql, ((*_values(job, _JOB_COLUMNS), asked_ms) for job in jobs))
+            self._store.many(attempt_sql, (_values(each, _ATTEMPT_COLUMNS) for each in attempts))
+            self._store.many(
+                "UPDATE outcome_progress SET asked_ms = ?1, (open_rows, open_attempt_rows) = "
+                "(SELECT count(*) - coalesce(sum(o.is_finished), 0), coalesce(sum(coalesce(o.attempts, 0) > 0 AND "
+                "o.are_attempts_known = 0), 0) FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND "
+                "b.last_row_id AND r.batch_id = b.id LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ?2) "
+                "WHERE batch_id = ?2",
+                [(asked_ms, batch_id) for batch_id in batch_ids],
+            )
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def funnel(self, import_id: int) -> Funnel:
+        """How the call jobs of an import stand, as far as it was asked."""
+        accepted = self._store.one(
+            "SELECT coalesce(sum(b.size_rows), 0) FROM batches b JOIN receipts c ON c.batch_id = b.id "
+            "WHERE b.import_id = ? AND b.state = 'accepted' AND c.evidence <> 'person'",
+            [import_id],
+        )[0]
+        rows = self._store.all(
+            "SELECT o.status, o.is_finished, count(*) FROM job_outcomes o JOIN rows r ON r.id = o.row_id "
+            "WHERE o.row_id >= (SELECT first_row_id FROM imports WHERE id = ?1) AND r.import_id = ?1 "
+            "GROUP BY 1, 2 ORDER BY 3 DESC",
+            [import_id],
+        )
+        return Funnel(
+            accepted=accepted,
+            seen=sum(jobs for status, _, jobs in rows if status is not None),
+            finished=sum(jobs for _, is_finished, jobs in rows if is_finished),
+            by_status=tuple((status, bool(is_finished), jobs) for status, is_finished, jobs in rows),
+        )
+
+    def field_names(self, import_id: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The payload keys and the policy fields of an import's rows, each in the order they first appear."""
+        payload: dict[str, None] = {}
+        policy: dict[str, None] = {}
+        bodies = self._store.connection.execute(
+            "SELECT d.body FROM batches b JOIN bodies d ON d.batch_id = b.id "
+            "WHERE b.import_id = ? AND b.state <> 'split' ORDER BY b.id",
+            [import_id],
+        )
+        for (packed,) in bodies:
+            for item in items_of(zlib.decompress(packed)):
+                payload.update(dict.fromkeys(item.get("payload") or ()))
+                policy.update(dict.fromkeys(item.keys() - {"phone", "payload"}))
+        return tuple(payload), tuple(sorted(policy))
+
+    def rows(self, import_id: int, *, since_ms: int | None = None, with_attempts: bool = False) -> Iterator[OutcomeRow]:
+        """Each row of an import that was enqueued, with what became of it, batch after batch.
+
+        With `since_ms` only those whose call job finished since then. A row that was withdrawn is not among them.
+        """
+        batches = self._store.connection.execute(
+            "SELECT b.id, b.state, b.reason, d.body, c.content FROM batches b JOIN bodies d ON d.batch_id = b.id "
+            "LEFT JOIN receipts c ON c.batch_id = b.id AND c.kind = 'accepted' "
+            "WHERE b.import_id = ? AND b.state <> 'split' ORDER BY b.id",
+            [import_id],
+        )
+        for batch_id, state, reason, packed, content in batches:
+            items = items_of(zlib.decompress(packed))
+            ids = json.loads(content)["ids"] if content else [None] * len(items)
+            attempts = self._attempts(batch_id) if with_attempts else {}
+            for position, row_id, file, row_no, *job in self._members(batch_id):
+                line = JobLine(**_job_fields(job)) if job[0] is not None else None
+                if since_ms is not None and (line is None or (line.finished_ms or 0) < since_ms):
+                    continue
+                yield OutcomeRow(
+                    row_id=row_id,
+                    file=file,
+                    row_no=row_no,
+                    state=state if state in ("accepted", "refused", "in_doubt") else "pending",
+                    reason=reason,
+                    item=items[position],
+                    call_job_id=line.call_job_id if line else ids[position],
+                    job=line,
+                    attempts=tuple(attempts.get(row_id, ())),
+                )
+
+    def _members(self, batch_id: int) -> list[Any]:
+        columns = ", ".join(f"o.{name}" for name in _JOB_COLUMNS)
+        return self._store.all(
+            f"SELECT r.position, r.id, coalesce(f.name, ''), r.row_no, {columns} FROM batches b "
+            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
+            "LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no "
+            "LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ? ORDER BY r.position",
+            [batch_id],
+        )
+
+    def _attempts(self, batch_id: int) -> dict[int, list[AttemptLine]]:
+        columns = ", ".join(f"a.{name}" for name in _ATTEMPT_COLUMNS)
+        rows = self._store.all(
+            f"SELECT {columns} FROM batches b "
+            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
+            "JOIN call_attempts a ON a.row_id = r.id WHERE b.id = ? ORDER BY a.row_id, a.attempt_number",
+            [batch_id],
+        )
+        found: dict[int, list[AttemptLine]] = {}
+        for row in rows:
+            found.setdefault(row[0], []).append(AttemptLine(**dict(zip(_ATTEMPT_COLUMNS, row, strict=True))))
+        return found
+
+
+def _values(line: JobLine | AttemptLine, columns: Sequence[str]) -> list[Any]:
+    return [getattr(line, name) for name in columns]
+
+
+def _job_fields(values: Sequence[Any]) -> dict[str, Any]:
+    fields = dict(zip(_JOB_COLUMNS, values, strict=True))
+    return {name: bool(value) if name.startswith(("is_", "are_")) else value for name, value in fields.items()}
