@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test check format lint types layers lock clean
+.PHONY: help setup demo test torture check format lint types layers lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,11 @@ demo: $(READY) ## Send the sample data to a sandbox: killed, resumed, proved
 
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest -n 2
+
+MINUTES ?= 30
+SEED ?= 1
+torture: $(READY) ## Kills, errors, power cuts and simulation for MINUTES (30) from SEED (1); prints the fault table
+	$(BIN)/python benchmarks/torture.py --minutes $(MINUTES) --seed $(SEED)
 
 check: format lint types layers test ## What decides: format, lint, types, import layers, tests
 

@@ -239,11 +239,11 @@ _NETWORK_FILE_SYSTEMS = frozenset({
     "ocfs2", "smb2", "smb3", "smbfs", "vboxsf", "vmhgfs", "fuse.ceph", "fuse.curlftpfs", "fuse.davfs2", "fuse.gcsfuse",
     "fuse.glusterfs", "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.smbnetfs", "fuse.sshfs",
 })  # fmt: skip
-_MOUNTS = Path("/proc/self/mounts")
+MOUNTS = Path("/proc/self/mounts")
 _WINDOWS_REMOTE_DRIVE = 4  # Source: Win32 GetDriveType, DRIVE_REMOTE
 
 
-def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
+def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
     """The name of the network file system under a folder, or None for a local (or unknown) one.
 
     Known on Linux by the table of mounts, on Windows by the kind of drive; macOS does not tell a program cheaply.

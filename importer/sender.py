@@ -330,6 +330,8 @@ class Sender:
         """The next frozen batch that may go, in the order of the list."""
         while (sendable := self._fetched()) is not None:
             rows = sendable.batch.size_rows
+            if self._is_suppressed(sendable):
+                continue
             if not self._is_in_window(sendable.batch):
                 self._doubt(sendable, park(sendable.batch, "a lost ledger may have sent it"))
             elif self._left_rows is None:
@@ -337,10 +339,22 @@ class Sender:
             elif rows <= self._left_rows:
                 self._left_rows -= rows
                 return sendable
-            elif sendable.batch.epoch == 0 and sendable.batch.first_armed is None:
+            elif _is_untouched(sendable.batch):
                 return self._first_part(sendable, self._left_rows)
             # else: it may have been sent before, so its parts must not get keys of their own; --first leaves it out
         return None
+
+    def _is_suppressed(self, sendable: Sendable) -> bool:
+        """Takes numbers out that came onto a do-not-call list since intake; what may have been sent is not cut."""
+        hits = self._ledger.last_look.hits(sendable) if _is_untouched(sendable.batch) else []
+        if not hits:
+            return False
+        moment = self._now()
+        self._ledger.last_look.withdraw_rows(sendable, hits, key_seed=self._key_seed, now_ms=moment.unix_ms)
+        balance = self._balance
+        self._balance = replace(balance, pending=balance.pending - len(hits), suppressed=balance.suppressed + len(hits))
+        self._refetch()
+        return True
 
     def _fetched(self) -> Sendable | None:
         """The next frozen batch, whether it may go or not."""
@@ -527,6 +541,11 @@ class Sender:
 
     def _report(self) -> None:
         self._observer(SendingProgress(balance=self._balance, in_flight=len(self._in_flight), retries=self._retries))
+
+
+def _is_untouched(batch: Batch) -> bool:
+    """True of a batch that was never armed in any epoch: only such a one may be cut."""
+    return batch.epoch == 0 and batch.first_armed is None
 
 
 class _Pace:

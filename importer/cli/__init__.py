@@ -26,6 +26,7 @@ COMMANDS = {
     "resolve": "Decide about rows that the reports could not settle.",
     "explain": "Show the whole life of a number or a row.",
     "outcomes": "Show what became of the calls, by row.",
+    "cancel": "Take rows back: stop calls that were not made yet.",
     "campaign": "Look at a campaign, pause, resume or stop it.",
     "dnc": "Keep do-not-call lists in the ledger.",
     "map": "Write a mapping file to begin with.",

@@ -92,6 +92,7 @@ def _settings(options: Asked, sources: tuple[str, ...]) -> CheckSettings:
         phone_column=values["phone_column"],
         region_column=values["region_column"],
         mapping=list_mapping(values),
+        is_splitting=values["split_cells"],
         hold_back=hold_back(values),
         rules=phone_rules(values),
         reading=read_options(values),
@@ -224,6 +225,9 @@ def _numbers(report: CheckReport) -> list[str]:
         lines.append("Countries: " + _most(regions))
     if types:
         lines.append("Types: " + _most([(name.replace("_", " "), rows) for name, rows in types]))
+    split = report.facts["numbers"].get("split_off", 0)
+    if split:
+        lines.append(f"Note: {split:,} rows were made of cells with several numbers, beside those the list has")
     for warning, rows in report.facts["warnings"].items():
         lines.append(f"Note: {rows:,} rows: {warning.replace('_', ' ')}")
     return lines

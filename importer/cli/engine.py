@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 from importer.cli.console import Progress, say
 from importer.cli.desk import TerminalDesk
 from importer.cli.logs import start_log
-from importer.errors import ImporterError
+from importer.errors import ImporterError, LedgerHeld
 from importer.machine import StopSignals, now, this_process, written_by_others
 
 if TYPE_CHECKING:
     from importer.client import CallsApi
     from importer.ledger import Ledger
-    from importer.ledger.records import Import
     from importer.run import Run, RunSettings, Target
+
+LONGEST_WAIT_FOR_OWNER_S = 120.0  # a request under way may take its whole timeout
+NAP_S = 0.2
 
 
 @contextlib.contextmanager
@@ -62,26 +64,45 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[R
 
 
 @contextlib.contextmanager
-def own_campaign(settings: RunSettings, an_import: Import) -> Iterator[tuple[Ledger, CallsApi]]:
-    """The ledger, owned, and the client of an import's own campaign, for what comes after the upload.
+def own_campaign(settings: RunSettings, *, asks_as: str | None = None) -> Iterator[tuple[Ledger, CallsApi]]:
+    """The ledger, owned, and the client of a campaign, for what comes after the upload.
 
-    **Errors**: LedgerHeld while a run has the ledger; UsageProblem when the token is another campaign's.
+    `asks_as`: a run that has the ledger is asked to stop, in this name, and waited for.
+    **Errors**: LedgerHeld while another process has the ledger.
     """
-    from importer.ledger import Ledger
-    from importer.run import judge_campaign
-
     start_log(settings.target.token, shows_numbers=settings.shows_numbers)
     with (
-        Ledger(
-            settings.ledger,
-            this_process(_now_text()),
-            now_ms=now().unix_ms,
-            is_network_fine=settings.is_network_ledger_fine,
-        ) as ledger,
+        _owned(settings) if asks_as is None else _asked_for(settings, asks_as) as ledger,
         calls_api(settings.target, timeout_s=settings.sending.window.request_s, connections=2) as api,
     ):
-        judge_campaign(ledger, settings.target, an_import)
         yield ledger, api
+
+
+def _owned(settings: RunSettings) -> Ledger:
+    from importer.ledger import Ledger
+
+    is_fine = settings.is_network_ledger_fine
+    return Ledger(settings.ledger, this_process(_now_text()), now_ms=now().unix_ms, is_network_fine=is_fine)
+
+
+def _asked_for(settings: RunSettings, asks_as: str) -> Ledger:
+    """The ledger, after its owner was asked to stop, if it has one. **Errors**: LedgerHeld when it does not."""
+    from importer.ledger.requests import STOP, Asker
+
+    until_s = time.monotonic() + LONGEST_WAIT_FOR_OWNER_S
+    is_told = False
+    while True:
+        try:
+            return _owned(settings)
+        except LedgerHeld as held:
+            if time.monotonic() > until_s:
+                raise
+            if not is_told:
+                say(f"{held.message} Asking it to stop.")
+            is_told = True
+        with Asker(settings.ledger, STOP, {}, asked_by=asks_as) as asker:
+            asker.wait(1.0)
+        time.sleep(NAP_S)
 
 
 def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi:

@@ -162,8 +162,10 @@ class _Page:
         from importer.cli.engine import own_campaign
         from importer.machine import now
         from importer.outcomes import Refresher
+        from importer.run import judge_campaign
 
-        with own_campaign(settings, self._import) as (ledger, api):
+        with own_campaign(settings) as (ledger, api):
+            judge_campaign(ledger, settings.target, self._import)
             refresher = Refresher(
                 book=ledger.outcomes,
                 reports=api,

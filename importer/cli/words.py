@@ -153,7 +153,7 @@ def print_report(report: RunReport, ledger: str) -> None:
     if report.rejects_path is not None:
         click.echo(safe(f"Bad rows, with reasons: {report.rejects_path}"))
     for file, row_no, kind in report.refusals[:5]:
-        click.echo(safe(f"Declined: {file} row {row_no:,}: {kind}"))
+        click.echo(safe(f"Declined: {file} row {row_no:,}: {_masked(kind)}"))
     click.echo(safe(f"Ledger: {ledger}"))
     if report.detail:
         click.echo(safe(_masked(report.detail)), err=True)

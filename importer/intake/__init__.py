@@ -74,6 +74,7 @@ class Intake:
         return book.complete_source(
             an_import,
             counts=[(each.file_no, each.read_rows, each.witness_rows, each.sha256) for each in self.row_list.counts],
+            more_rows=run.more_rows,
             now_ms=self.now_ms(),
         )
 
@@ -112,6 +113,11 @@ class _Running:
         whole_rows = sifted.fresh.height // size * size
         self._commit(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted)
         self._report(prepared, sifted)
+
+    @property
+    def more_rows(self) -> int:
+        """How many rows were made of cells with several numbers, over the whole list."""
+        return self._facts.count("split_off")
 
     def flush(self) -> None:
         """Freezes what is left over at the end of the list."""
@@ -195,6 +201,7 @@ class _Facts:
             ambiguous_bare=int(judged["is_ambiguous_bare"].sum()),
             own_code_bare=int(judged["is_own_code_bare"].sum()),
             came_back=sifted.came_back_rows,
+            split_off=prepared.more_rows,
         )
         room = 200 - len(self._came_back)
         self._came_back += [list(pair) for pair in sifted.came_back[: max(room, 0)]]
@@ -202,6 +209,10 @@ class _Facts:
     def _count(self, name: str, column: pl.Series) -> None:
         counted = column.cast(pl.String).drop_nulls().value_counts()
         self._counts[name].update(dict(counted.iter_rows()))
+
+    def count(self, name: str) -> int:
+        """One of the numbers counted so far."""
+        return self._counts["numbers"][name]
 
     def as_dict(self) -> dict[str, Any]:
         """As the ledger keeps it."""

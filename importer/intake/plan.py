@@ -41,6 +41,7 @@ class Plan:
     region_column: str | None = None
     not_if_called_within_s: float | None = None
     mapping: ListMapping | None = None
+    is_splitting: bool = False
 
     @property
     def payload(self) -> tuple[str, ...]:
@@ -66,6 +67,7 @@ class Plan:
             "region_column": self.region_column,
             "not_if_called_within_s": self.not_if_called_within_s,
             "map": self.mapping and self.mapping.said,
+            "split_cells": self.is_splitting or None,
         }
         return {
             **{name: value for name, value in asked.items() if value is not None},
@@ -90,6 +92,7 @@ def make_plan(
     region_column: str | None = None,
     not_if_called_within_s: float | None = None,
     mapping: ListMapping | None = None,
+    is_splitting: bool = False,
 ) -> Plan:
     """The plan for a list with these columns. Options go before the mapping.
 
@@ -108,6 +111,7 @@ def make_plan(
         region_column=region,
         not_if_called_within_s=not_if_called_within_s,
         mapping=mapping,
+        is_splitting=is_splitting,
     )
 
 

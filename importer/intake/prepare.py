@@ -15,6 +15,7 @@ from importer import phones
 from importer.body import item_column
 from importer.intake.plan import Plan
 from importer.intake.shaping import Shaped, shape
+from importer.intake.splitting import judge_and_split
 from importer.keys import identity_column, row_key_column
 from importer.ledger.records import NewReject
 from importer.phones.plans import CALLING_CODES
@@ -36,20 +37,22 @@ GOOD_SCHEMA = pl.Schema(
 class Prepared:
     """A chunk after judging.
 
-    **Shapes**: `good` has GOOD_SCHEMA, in list order; `judged` is what `phones.check` said of every row.
+    **Shapes**: `good` has GOOD_SCHEMA, in list order; `judged` is what `phones.check` said of every row. `more_rows` of
+    the `read_rows` were made of cells with several numbers.
     """
 
     good: pl.DataFrame
     rejects: list[NewReject]
     judged: pl.DataFrame
+    more_rows: int
     read_rows: int
     last_row_no: int
 
 
 def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared:
     """Judges and keys a chunk. Every row of it is in `good` or in `rejects`."""
-    regions = chunk.rows[plan.region_column] if plan.region_column else None
-    judged = phones.check(chunk.rows[plan.phone_column], plan.rules, regions)
+    split = judge_and_split(chunk, plan)
+    chunk, judged = split.chunk, split.judged
     shaped = shape(chunk.rows, judged, plan)
     is_good = judged["reason"].is_null() & shaped.problem_no.is_null()
     frame = shaped.frame.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO))
@@ -57,6 +60,7 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared
         good=_keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name),
         rejects=_rejects(chunk, plan, judged["reason"], shaped, ~is_good),
         judged=judged,
+        more_rows=split.more_rows,
         read_rows=chunk.rows.height + chunk.bad.height,
         last_row_no=max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0),  # type: ignore[arg-type]  # integers
     )

@@ -16,6 +16,7 @@ from types import TracebackType
 
 from importer.errors import LedgerHeld
 from importer.ledger.campaign_book import CampaignBook, KnownCampaign
+from importer.ledger.cancel_book import CancelBook
 from importer.ledger.dnc_book import DncBook, DncList, LastLook
 from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.intake_book import IntakeBook
@@ -29,10 +30,11 @@ from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
 from importer.ledger.view import View
 from importer.ledger.witness import Witness
-from importer.machine import Owner, OwnerLock, make_private_folder
+from importer.machine import MOUNTS, Owner, OwnerLock, make_private_folder
 
 __all__ = [
     "CampaignBook",
+    "CancelBook",
     "DncBook",
     "DncList",
     "Doubt",
@@ -57,9 +59,12 @@ class Ledger:
     **Errors**: LedgerHeld when another process owns it, naming whose; LedgerProblem when the file cannot be used.
     """
 
-    def __init__(self, path: Path, owner: Owner, *, now_ms: int, is_network_fine: bool = False) -> None:
+    def __init__(
+        self, path: Path, owner: Owner, *, now_ms: int, is_network_fine: bool = False, mounts: Path = MOUNTS
+    ) -> None:
         self.path = path
         self._is_network_fine = is_network_fine
+        self._mounts = mounts
         self.requests = Inbox(path)
         self.requests.on("dnc-add", self._add_suppressed)
         with translated(path, "opened"):
@@ -84,7 +89,7 @@ class Ledger:
 
     def _open(self) -> None:
         """The connection and all the books over it."""
-        self._connection = open_writer(self.path, is_network_fine=self._is_network_fine)
+        self._connection = open_writer(self.path, is_network_fine=self._is_network_fine, mounts=self._mounts)
         try:
             judge_schema(self._connection, self.path)
         except BaseException:
@@ -97,6 +102,7 @@ class Ledger:
         self.dnc = DncBook(self.store)
         self.campaigns = CampaignBook(self.store)
         self.outcomes = OutcomeBook(self.store)
+        self.cancellations = CancelBook(self.store, self.intake, self.sends)
         self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
         self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)

@@ -23,6 +23,10 @@ _IMPORT_COLUMNS = (
 )
 _JSON_COLUMNS = frozenset({"mapping", "settings", "facts"})
 
+# Rows withdrawn by `cancel` keep their keys, so that the same list run again does not call for them.
+_TAKEN_BACK = "LEFT JOIN cancellations x ON x.row_id = r.id AND x.fate = 'withdrawn'"
+_IS_TAKEN_BACK = "EXISTS (SELECT 1 FROM cancellations x WHERE x.row_id = rows.id AND x.fate = 'withdrawn')"
+
 
 def import_from_row(row: Sequence[Any]) -> Import:
     """An Import from the columns above."""
@@ -76,6 +80,13 @@ class IntakeBook:
         """One import."""
         row = self._store.one(f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE id = ?", [import_id])
         return row and import_from_row(row)
+
+    def imports_of(self, campaign_id: int) -> list[Import]:
+        """Every import of a campaign, oldest first."""
+        rows = self._store.all(
+            f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE campaign_id = ? ORDER BY id", [campaign_id]
+        )
+        return [import_from_row(row) for row in rows]
 
     def newest_import(self) -> Import | None:
         """The import begun last."""
@@ -187,8 +198,9 @@ class IntakeBook:
             Held(identity=k, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o)
             for k, r, i, v, t, o in self._looked_up(
                 keys,
-                "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL, r.row_key FROM temp.wanted w "
-                "CROSS JOIN identities i ON i.identity = w.value CROSS JOIN rows r ON r.id = i.row_id",
+                "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL AND x.row_id IS NULL, r.row_key "
+                "FROM temp.wanted w CROSS JOIN identities i ON i.identity = w.value "
+                f"CROSS JOIN rows r ON r.id = i.row_id {_TAKEN_BACK}",
             )
         ]
 
@@ -196,14 +208,14 @@ class IntakeBook:
         """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out.
 
         A row without a batch is thawed while its list is read anew; once the list was read to its end, it is
-        withdrawn.
+        withdrawn. One that `cancel` took back counts as held: nobody is to be called for it.
         """
         found = self._looked_up(
             phones,
-            "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL, r.row_key FROM temp.wanted w "
-            "CROSS JOIN rows r ON r.phone = w.value CROSS JOIN imports i ON i.id = r.import_id "
-            "LEFT JOIN batches b ON b.id = r.batch_id "
-            "WHERE i.campaign_id = ? AND i.round = ? AND coalesce(b.state <> 'refused', i.source_state = 'open')",
+            "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL AND x.row_id IS NULL, r.row_key "
+            "FROM temp.wanted w CROSS JOIN rows r ON r.phone = w.value CROSS JOIN imports i ON i.id = r.import_id "
+            f"LEFT JOIN batches b ON b.id = r.batch_id {_TAKEN_BACK} WHERE i.campaign_id = ? AND i.round = ? "
+            "AND (x.row_id IS NOT NULL OR coalesce(b.state <> 'refused', i.source_state = 'open'))",
             [campaign_id, round_name],
         )
         return [
@@ -219,8 +231,8 @@ class IntakeBook:
         found = self._looked_up(
             phones,
             "SELECT r.id, r.phone, r.row_key, r.revision, r.batch_id IS NULL FROM temp.wanted w "
-            "CROSS JOIN rows r ON r.phone = w.value LEFT JOIN batches b ON b.id = r.batch_id "
-            "WHERE r.import_id = ? AND (b.id IS NULL OR b.state = 'refused')",
+            f"CROSS JOIN rows r ON r.phone = w.value LEFT JOIN batches b ON b.id = r.batch_id {_TAKEN_BACK} "
+            "WHERE r.import_id = ? AND x.row_id IS NULL AND (b.id IS NULL OR b.state = 'refused')",
             [an_import.id],
         )
         return [Loose(row_id=r, phone=p, row_key=k, revision=v, is_withdrawn=bool(w)) for r, p, k, v, w in found]
@@ -395,10 +407,18 @@ class IntakeBook:
              json.dumps(chunk.facts, sort_keys=True), an_import.id, an_import.revision],
         )  # fmt: skip
 
-    def complete_source(self, an_import: Import, *, counts: Iterable[tuple[int, int, int, str]], now_ms: int) -> Import:
+    def complete_source(
+        self,
+        an_import: Import,
+        *,
+        counts: Iterable[tuple[int, int, int, str]],
+        now_ms: int,
+        more_rows: int = 0,
+    ) -> Import:
         """Closes a list that was read to its end; only now may anything of it be sent (law 11).
 
-        **Shapes**: `counts` (file_no, read_rows, witness_rows, sha256) for each file.
+        **Shapes**: `counts` (file_no, read_rows, witness_rows, sha256) for each file; `more_rows` than the files hold
+        were made of cells with several numbers.
         **Errors**: LedgerProblem when the counts do not agree with the rows taken in: nothing is sent.
         """
         counted = list(counts)
@@ -413,7 +433,7 @@ class IntakeBook:
                 "read_rows = read_rows + ? WHERE id = ? AND source_state = 'open' AND revision = ? AND read_rows = ? "
                 "AND NOT EXISTS (SELECT 1 FROM leftovers WHERE import_id = imports.id)",
                 [now_ms, withdrawn, withdrawn + carried, an_import.id, an_import.revision,
-                 sum(witness for _, _, witness, _ in counted)],
+                 sum(witness for _, _, witness, _ in counted) + more_rows],
             )  # fmt: skip
         return self._must_find(an_import.id)
 
@@ -421,6 +441,7 @@ class IntakeBook:
         """Rows an edited list no longer holds: withdrawn if they were never armed, carried on if they were.
 
         A withdrawn row gives up the keys it holds. One withdrawn earlier holds none: its key may be another row's now.
+        One that `cancel` took back keeps them, and was read already if the list still names it.
         """
         if an_import.revision == 1:
             return 0, 0
@@ -430,15 +451,20 @@ class IntakeBook:
         for column in ("row_key", "identity"):
             run(
                 f"DELETE FROM identities WHERE identity IN (SELECT {column} {mine} AND batch_id IS NULL) "
-                "AND (SELECT import_id = ? AND batch_id IS NULL FROM rows WHERE id = identities.row_id)",
+                f"AND (SELECT import_id = ? AND batch_id IS NULL AND NOT {_IS_TAKEN_BACK} "
+                "FROM rows WHERE id = identities.row_id)",
                 [*values, an_import.id],
             )
         withdrawn = run(f"SELECT count(*) {mine} AND batch_id IS NULL", values).fetchone()[0]
         carried = run(
-            f"SELECT count(*) {mine} AND batch_id IS NOT NULL AND revision < ?",
+            f"SELECT count(*) {mine} AND revision < ? AND batch_id IS NOT NULL",
             [*values, an_import.revision],
         ).fetchone()[0]
-        return int(withdrawn), int(carried)
+        named = run(
+            f"SELECT count(*) {mine} AND revision = ? AND batch_id IS NULL AND {_IS_TAKEN_BACK}",
+            [*values, an_import.revision],
+        ).fetchone()[0]
+        return int(withdrawn), int(carried) - int(named)
 
     def rejects(self, import_id: int) -> Iterable[tuple[int, int, str | None, str, str, str]]:
         """Each reject in list order: file_no, row_no, column, reason, explanation, cells (JSON)."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from importer.errors import LedgerProblem
 from importer.machine import (
+    MOUNTS,
     PRIVATE_FILE_MODE,
     is_of_another_user,
     make_private_folder,
@@ -86,16 +87,16 @@ def _hint(problem: Exception) -> str:
     return next((hint for name, hint in hints.items() if code.startswith(name)), "Nothing more was sent.")
 
 
-def open_writer(path: Path, *, is_network_fine: bool = False) -> sqlite3.Connection:
+def open_writer(path: Path, *, is_network_fine: bool = False, mounts: Path = MOUNTS) -> sqlite3.Connection:
     """The one read-write connection, migrated to this version; makes the file when there is none.
 
-    `is_network_fine`: somebody takes the blame for locks that may not hold.
+    `is_network_fine`: somebody takes the blame for locks that may not hold; `mounts` is the table of mounts.
 
     **Errors**: LedgerProblem for a file that is not a ledger, is newer than this version, damaged, a link, or lies on a
     network file system; nothing was changed then.
     """
     make_private_folder(path.parent)
-    _judge_place(path, is_network_fine=is_network_fine)
+    _judge_place(path, mounts, is_network_fine=is_network_fine)
     is_new = not path.exists() or path.stat().st_size == 0 or _judge_header(path) == 0
     with private_umask(), translated(path, "opened"):
         connection = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None)
@@ -136,7 +137,7 @@ def _uri(path: Path, mode: str) -> str:
     return f"{path.absolute().as_uri()}?mode={mode}"
 
 
-def _judge_place(path: Path, *, is_network_fine: bool) -> None:
+def _judge_place(path: Path, mounts: Path, *, is_network_fine: bool) -> None:
     """Refuses what a ledger cannot live in. The rest of the world must not be able to swap the file."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise LedgerProblem(f"{path} is not an ordinary file.", hint="Name a plain file with --ledger.")
@@ -148,7 +149,7 @@ def _judge_place(path: Path, *, is_network_fine: bool) -> None:
     mode = path.parent.stat().st_mode
     if os.name == "posix" and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         raise LedgerProblem(f"Anyone may write into {path.parent}.", hint="Keep the ledger in a folder of your own.")
-    network = None if is_network_fine else network_file_system(path.parent)
+    network = None if is_network_fine else network_file_system(path.parent, mounts)
     if network:
         raise LedgerProblem(
             f"{path.parent} lies on a network file system ({network}), where SQLite's locks cannot be trusted.",

@@ -142,6 +142,11 @@ class OutcomeBook:
                 [import_id],
             )
 
+    def imports_of(self, batch_ids: Sequence[int]) -> list[int]:
+        """The imports that these batches are of."""
+        found = {self._store.one("SELECT import_id FROM batches WHERE id = ?", [each])[0] for each in batch_ids}
+        return sorted(found)
+
     def due(self, import_id: int, before_ms: int, limit: int, *, with_attempts: bool) -> list[int]:
         """The batches to ask for that were not asked since then, the longest unasked first."""
         rows = self._store.all(
@@ -152,7 +157,10 @@ class OutcomeBook:
         return [row[0] for row in rows]
 
     def open_batch(self, batch_id: int, *, now_ms: int, with_attempts: bool) -> OpenBatch:
-        """The call jobs of a batch that may have changed, and those whose attempts are wanted and not all known."""
+        """The call jobs of a batch that may have changed, and those whose attempts are wanted and not all known.
+
+        A batch accepted by a person's word has none: nobody knows their ids.
+        """
         content, accepted_ms = self._store.one(
             "SELECT content, received_ms FROM receipts WHERE batch_id = ?", [batch_id]
         )
@@ -167,8 +175,11 @@ class OutcomeBook:
         jobs = [
             OpenJob(row_id=row_id, phone=phone, call_job_id=known_id or ids[position])
             for row_id, phone, position, known_id, is_finished, status, asked_ms, needs_attempts in rows
-            if (with_attempts and needs_attempts)
-            or (not is_finished and (asked_ms is None or status is not None or asked_ms < now_ms - UNSEEN_REST_MS))
+            if (known_id or ids[position]) is not None
+            and (
+                (with_attempts and needs_attempts)
+                or (not is_finished and (asked_ms is None or status is not None or asked_ms < now_ms - UNSEEN_REST_MS))
+            )
         ]
         return OpenBatch(
             batch_id=batch_id,
@@ -176,6 +187,23 @@ class OutcomeBook:
             is_seen=any(row[5] is not None for row in rows),
             jobs=tuple(jobs),
         )
+
+    def name_jobs(self, batch_ids: Sequence[int]) -> None:
+        """Knows the call job of every row of these accepted batches by its receipt, where no report showed it yet."""
+        with self._store.transaction():
+            for batch_id in batch_ids:
+                (content,) = self._store.one("SELECT content FROM receipts WHERE batch_id = ?", [batch_id])
+                rows = self._store.all(
+                    "SELECT r.id, r.position FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND "
+                    "b.last_row_id AND r.batch_id = b.id WHERE b.id = ?",
+                    [batch_id],
+                )
+                ids = json.loads(content)["ids"]
+                self._store.many(
+                    "INSERT OR IGNORE INTO job_outcomes (row_id, call_job_id, is_finished, asked_ms) "
+                    "VALUES (?, ?, 0, 0)",
+                    [(row_id, ids[position]) for row_id, position in rows if ids[position] is not None],
+                )
 
     def keep(
         self,

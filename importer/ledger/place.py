@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from importer.errors import LedgerProblem
+from importer.machine import sync_file
 
 _Identity = tuple[int, int]
 
@@ -25,12 +26,17 @@ class Place:
         self._wal_id: _Identity | None = None
 
     def judge(self) -> None:
-        """Refuses to go on when another file, or none, is where ours was. Called inside a transaction."""
+        """Refuses to go on when another file, or none, is where ours was. Called inside a transaction.
+
+        The first time it also makes the -wal's name durable. **Errors**: OSError when that fails.
+        """
         if self._file_id is None or _identity(self._path) != self._file_id:
             raise _gone(self._path)
         wal_id = _identity(self._wal)
         if self._wal_id is not None and wal_id != self._wal_id:
             raise _gone(self._wal)
+        if self._wal_id is None and wal_id is not None:
+            sync_file(self._path.parent)  # SQLite does so too, and lets an error of it pass
         self._wal_id = wal_id
 
 

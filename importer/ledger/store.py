@@ -53,7 +53,7 @@ class Store:
         """Lets a commit only into the file that a later run will find. **Errors**: LedgerProblem."""
         try:
             self._place.judge()
-        except LedgerProblem:
+        except (LedgerProblem, OSError):
             self.is_broken = True
             raise
 

@@ -107,18 +107,33 @@ class Refresher:
             self._tell(self._done)
         return self._done
 
+    def run_batches(self, batch_ids: Sequence[int]) -> Refreshed:
+        """As `run`, for these accepted batches alone."""
+        began_ms = self._now().unix_ms
+        for import_id in self._book.imports_of(batch_ids):
+            self._book.begin(import_id)
+        for group in self._filled(batch_ids, began_ms):
+            if self._is_stopping():
+                return replace(self._done, is_whole=False)
+            self._bring(group, began_ms)
+        return self._done
+
     def _groups(self, import_id: int, before_ms: int) -> Iterator[list[OpenBatch]]:
-        """Batches in groups that fill a request."""
         attempts = self._settings.with_attempts
         while due := self._book.due(import_id, before_ms, BATCHES_AT_ONCE, with_attempts=attempts):
-            group: list[OpenBatch] = []
-            for batch_id in due:
-                group.append(self._book.open_batch(batch_id, now_ms=before_ms, with_attempts=attempts))
-                if sum(len(batch.jobs) for batch in group) >= self._size:
-                    yield group
-                    group = []
-            if group:
+            yield from self._filled(due, before_ms)
+
+    def _filled(self, batch_ids: Sequence[int], before_ms: int) -> Iterator[list[OpenBatch]]:
+        """Batches in groups that fill a request."""
+        group: list[OpenBatch] = []
+        for batch_id in batch_ids:
+            attempts = self._settings.with_attempts
+            group.append(self._book.open_batch(batch_id, now_ms=before_ms, with_attempts=attempts))
+            if sum(len(batch.jobs) for batch in group) >= self._size:
                 yield group
+                group = []
+        if group:
+            yield group
 
     def _bring(self, group: Sequence[OpenBatch], began_ms: int) -> None:
         """Asks for a group and writes what came, in one commit."""

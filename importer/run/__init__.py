@@ -252,6 +252,7 @@ class Run:
                 region_column=settings.region_column,
                 not_if_called_within_s=settings.hold_back.not_if_called_within_s,
                 mapping=settings.mapping,
+                is_splitting=settings.is_splitting,
             ),
             is_once_per_said=settings.once_per is not None,
             settings={"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight},
@@ -504,12 +505,21 @@ class Run:
 
 def judge_campaign(ledger: Ledger, target: Target, an_import: Import) -> Campaign:
     """The campaign of an import, as its token shows. **Errors**: UsageProblem when the token is another campaign's."""
-    seed = keys.campaign_seed(target.token.reveal(), target.origin)
-    known = ledger.intake.campaign(keys.campaign_fingerprint(seed))
-    if known is None or known.id != an_import.campaign_id:
+    return known_campaign(ledger, target, an_import.id)
+
+
+def known_campaign(ledger: Ledger, target: Target, import_id: int | None) -> Campaign:
+    """The campaign that a token is for; that of an import, where one is named.
+
+    **Errors**: UsageProblem when the ledger does not know it, or it is another.
+    """
+    known = ledger.intake.campaign(keys.campaign_fingerprint(keys.campaign_seed(target.token.reveal(), target.origin)))
+    an_import = None if import_id is None else ledger.intake.import_by_id(import_id)
+    if known is None or (an_import is not None and known.id != an_import.campaign_id):
+        what = "this ledger's" if an_import is None else "this import's"
         raise UsageProblem(
-            "The token belongs to another campaign than this import.",
-            hint="Name the import's own campaign with --campaign. If its token was renewed: importer campaign renew",
+            f"The token is not {what}: it belongs to another campaign.",
+            hint="Name the right campaign with --campaign. If its token was renewed: importer campaign renew",
         )
     return known
 

@@ -40,6 +40,7 @@ class CheckSettings:
     phone_column: str | None
     region_column: str | None
     mapping: ListMapping | None
+    is_splitting: bool
     rules: PhoneRules
     hold_back: HoldBack
     reading: ReadOptions
@@ -121,6 +122,7 @@ def check_list(
             region_column=settings.region_column,
             not_if_called_within_s=settings.hold_back.not_if_called_within_s,
             mapping=settings.mapping,
+            is_splitting=settings.is_splitting,
         )
         reader = stack.enter_context(_real_ledger(settings))
         earlier, seed = _earlier(settings, reader)

@@ -88,6 +88,7 @@ class RunSettings:
     phone_column: str | None = None
     region_column: str | None = None
     mapping: ListMapping | None = None
+    is_splitting: bool = False
     rules: PhoneRules = field(default_factory=PhoneRules)
     hold_back: HoldBack = field(default_factory=HoldBack)
     reading: ReadOptions = field(default_factory=ReadOptions)

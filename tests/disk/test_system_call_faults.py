@@ -36,10 +36,10 @@ class Fault:
 
 
 SAMPLE = [
-    *(Fault(call="fdatasync", error="EIO", at=at) for at in (1, 3, 5, 8, 10)),
-    *(Fault(call="fsync", error="EIO", at=at) for at in (1, 4, 7)),
-    *(Fault(call="pwrite64", error="ENOSPC", at=at) for at in (20, 55, 75, 95)),
-    *(Fault(call="pwrite64", error="EIO", at=at) for at in (30, 65, 85, 105)),
+    *(Fault(call="fdatasync", error="EIO", at=at) for at in (2, 5, 9)),
+    *(Fault(call="fsync", error="EIO", at=at) for at in (1, 5)),
+    *(Fault(call="pwrite64", error="ENOSPC", at=at) for at in (20, 70, 95)),
+    *(Fault(call="pwrite64", error="EIO", at=at) for at in (55, 85)),
 ]
 EVERYTHING = [
     Fault(call=call, error=error, at=at)
@@ -91,7 +91,7 @@ def sent_under(tracer: str, folder: Path, shop: Shop, fault: Fault | None) -> tu
     trace = folder / "trace"
     done = subprocess.run(
         [
-            tracer, "-f", "-o", str(trace), "-e", f"trace={_CALLS},sendto", *injected,
+            tracer, "-f", "-y", "-o", str(trace), "-e", f"trace={_CALLS},sendto", *injected,
             sys.executable, "-m", "importer", "send", "--host", shop.origin, "--token-file", str(shop.token_file),
             "--ledger", str(folder / "ledger.db"), "--in-flight", "1",
         ],

@@ -18,6 +18,8 @@ from workbench import ROOT, Shop, command, people, write_list
 
 from importer import errors, phones, summary
 from importer.cli import COMMANDS, cli
+from importer.intake import shaping
+from importer.intake.mapping import parse_mapping
 from importer.keys import RECIPE
 from importer.ledger.opening import SCHEMA_VERSION
 from importer.model import Balance
@@ -63,7 +65,9 @@ def loaded(name: str) -> click.Command:
 
 
 def options(name: str) -> list[click.Option]:
-    return [each for each in loaded(name).params if isinstance(each, click.Option)]
+    found = loaded(name)
+    commands = [found, *(found.commands.values() if isinstance(found, click.Group) else ())]
+    return [each for command_ in commands for each in command_.params if isinstance(each, click.Option)]
 
 
 def spelled(option: click.Option) -> list[str]:
@@ -145,7 +149,13 @@ def test_every_setting_is_documented_and_every_documented_setting_exists(tmp_pat
     assert "is no setting" not in command("status", "--ledger", "none.db", cwd=tmp_path).err
 
 
-@pytest.mark.parametrize("example", blocks("toml"))
+@pytest.mark.parametrize("example", [block for block in blocks("toml") if "[payload]" in block])
+def test_every_mapping_example_is_accepted(example: str) -> None:
+    """A mapping in the documentation may be copied as it is."""
+    assert parse_mapping(tomllib.loads(example), "map.toml").payload
+
+
+@pytest.mark.parametrize("example", [block for block in blocks("toml") if "[campaign" in block])
 def test_every_configuration_example_is_accepted(example: str, tmp_path: Path) -> None:
     """An example may be copied as it is: a check under each of its campaigns goes through."""
     (tmp_path / "importer.toml").write_text(example, encoding="utf-8")
@@ -188,7 +198,8 @@ def test_every_reason_for_a_reject_is_documented() -> None:
     """Each word of the rejects file has its line, and each line's word is one that is given."""
     given = {*phones.REASONS, *delimited.EXPLANATIONS, *jsonlines.EXPLANATIONS, *sifting.EXPLANATIONS}
     lines = re.findall(r"^\|((?: `\w+`,?)+) \|", TEXTS["docs/REJECTS.md"], re.MULTILINE)
-    assert {word for line in lines for word in re.findall(r"`(\w+)`", line)} == given | {"ragged", "bad_policy"}
+    cells = {"ragged", shaping.BAD_POLICY, shaping.BAD_VALUE}
+    assert {word for line in lines for word in re.findall(r"`(\w+)`", line)} == given | cells
 
 
 def test_the_changelog_names_the_format_and_the_recipe() -> None:

@@ -33,6 +33,7 @@ def as_int(text: str) -> int:
 # --- sets of numbers ------------------------------------------------------------------------------------------------
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(PHONES, max_size=40), st.lists(PHONES, max_size=40))
 def test_a_set_of_numbers_survives_being_packed(near: list[int], far: list[int]) -> None:
     """The parts put together again are the set, and each lies within its own bounds."""
@@ -61,7 +62,7 @@ def test_numbers_are_counted_by_calling_code() -> None:
     assert count_by_calling_code(numbers, [1, 44, 49, 7]) == {1: 2, 44: 1, 49: 1}
 
 
-@settings(max_examples=20)
+@settings(deadline=None, max_examples=20)
 @given(data=st.data())
 def test_the_ledger_answers_as_a_set_would(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Adding to lists, taking off, replacing and dropping: after each, the hits are those of plain Python sets."""

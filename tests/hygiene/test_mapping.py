@@ -9,7 +9,7 @@ from typing import Any
 import phonenumbers
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from phonenumbers import timezone
 from workbench import Bench, Platform, Shop, number, people, write_list
@@ -176,6 +176,7 @@ def test_a_cell_that_cannot_take_its_type_is_a_reject(options: str, cell: str, m
     assert must in explanation
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -187,6 +188,7 @@ def test_canonical_json_is_what_the_standard_library_says(value: object) -> None
     assert canonical_json(value) == json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.sampled_from(["a", "a.b", "a.b.c", "z.é", 'z."', "z. "]), st.text(), min_size=1))
 def test_nested_objects_are_canonical_json(cells: dict[str, str]) -> None:
     """What columns make at column speed is what the plain recipe makes, so equal content has one key."""
@@ -234,6 +236,7 @@ LETTERED = st.one_of(
 )
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(st.text(max_size=5), LETTERED, max_size=4))
 def test_the_typed_column_recipe_is_the_plain_one(fields: dict[str, tuple[str, str]]) -> None:
     """Keys made at column speed equal the reference, and the item says the same values."""

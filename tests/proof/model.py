@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from importer import protocol
@@ -125,9 +125,16 @@ class Explored:
 Move = tuple[str, World]
 
 
-def explore(rules: Rules, bounds: Bounds) -> Explored:
+FRESH = World(batches=(B(state=State.FROZEN, rows=(0, 1)),))
+# Refused behind the layer of the keys after an unknown outcome, two units ago: the key is known, nothing was made.
+DOUBTED = World(
+    batches=(B(state=State.IN_DOUBT, rows=(0, 1), is_ambiguous=True, first_age=2, key_age=2),),
+    keys=(Memory((0, 0), 2, was_executed=False),),
+)
+
+
+def explore(rules: Rules, bounds: Bounds, start: World = FRESH) -> Explored:
     """Breadth first, so that the path to a broken invariant is a shortest one."""
-    start = World(batches=(B(state=State.FROZEN, rows=(0, 1)),))
     machine = Machine(rules, bounds)
     came_from: dict[World, tuple[World | None, str]] = {start: (None, "")}
     waiting = deque([start])

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import random
 import shutil
@@ -17,8 +18,9 @@ import sqlite3
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +31,10 @@ from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.send_book import SendBook
 from importer.model import Answer
-from importer.protocol import Arming, ServerClock, calibrated
+from importer.protocol import Arming, ServerClock, Window, calibrated
 from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sandbox import Sandbox, records
-from importer.sender import Sender, SendResult, SendSettings
+from importer.sender import Carrier, Sender, SendResult, SendSettings
 
 from .mortal import NOBODY_LISTENS, ORIGIN, TOKEN, Books, MortalLedger, Prepared, invented_rows, prepared
 from .world import (
@@ -70,6 +72,8 @@ class Parts:
     reconciler: type[Reconciler] = Reconciler
     books: Books = (SendBook, DoubtBook)
     quiet_s: float = 900.0
+    window: Window = field(default_factory=Window)
+    carrier: Callable[[CallsApi], Carrier] = lambda api: api
 
 
 AS_BUILT = Parts()
@@ -179,7 +183,6 @@ class History:
 
     def _calms(self) -> None:
         """Good weather, until a run changes nothing any more; with a day between, so that every window closes."""
-        self._gate.poison = frozenset(self._gate.poison)
         for _ in range(CALMS):
             ending = self._process(calm_after(self.world.weather))
             if ending == "done" and self._pending() == 0:
@@ -273,6 +276,7 @@ class History:
     def _settings(self) -> SendSettings:
         dice, is_calm = self.world.dice, self.world.weather.death == 0 and len(self.world.weather.fates) == 1
         return SendSettings(
+            window=self.parts.window,
             in_flight=dice.choice([1, 2, 4]),
             patience_s=1e6 if is_calm else dice.choice([60.0, 3_600.0, 200_000.0]),
             first_rows=None if is_calm or self.plot.is_ledger_lost or dice.random() < 0.8 else dice.randint(1, 7),
@@ -304,7 +308,7 @@ class History:
             ledger=ledger,
             import_id=self.prepared.an_import.id,
             key_seed=self.prepared.campaign.key_seed,
-            carrier=api,
+            carrier=self.parts.carrier(api),
             settings=settings,
             observer=NOBODY_LISTENS,
             now=world.moment,
@@ -416,9 +420,6 @@ def _row_fates(ledger: sqlite3.Connection) -> Iterator[RowFate]:
 
 
 def _bodies(ledger: sqlite3.Connection) -> Iterator[tuple[int, bytes, str, str]]:
-    import hashlib
-    import zlib
-
     for batch_id, packed, key in ledger.execute(
         "SELECT b.id, d.body, b.request_key FROM batches b JOIN bodies d ON d.batch_id = b.id"
     ):

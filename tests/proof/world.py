@@ -305,7 +305,7 @@ class Network(httpx.BaseTransport):
         if fate == "cut-answer":
             return httpx.Response(response.status_code, content=response.content[:-2])
         if fate == "wrong-count" and response.status_code == 200:
-            return httpx.Response(200, json=[*response.json(), "9999999999"])
+            return httpx.Response(200, json=["9999999999", *response.json()])
         return said(500, {"error": "boom"}) if fate == "error-after" else response
 
     def _arrives_late(self, request: httpx.Request) -> None:

@@ -52,7 +52,7 @@ def test_f4_after_a_power_cut_whatever_had_left_is_armed_and_the_ledger_is_whole
     assert finding.runs > 1500
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_f4_after_a_power_cut_the_same_command_gives_each_row_one_job(cut: PowerCut, tmp_path: Path, seed: int) -> None:
     """The platform is where it was, the ledger is what the disk kept."""
     finding = cut.history("power cut", tmp_path, random.Random(seed))
@@ -61,8 +61,8 @@ def test_f4_after_a_power_cut_the_same_command_gives_each_row_one_job(cut: Power
 
 def test_f5_a_power_cut_at_a_checkpoint_is_no_other(tmp_path: Path) -> None:
     """With a checkpoint every few pages, the same holds."""
-    cut = PowerCut.recorded(tmp_path / "cut", command=lambda site: planted("wal_autocheckpoint=4", site))
-    finding = cut.examined(random.Random(2), draws=2)
+    cut = PowerCut.recorded(tmp_path / "cut", command=lambda site: planted("wal_autocheckpoint=20", site))
+    finding = cut.examined(random.Random(2), draws=1)
     assert finding.is_well, finding
 
 

@@ -13,10 +13,10 @@ import pytest
 from importer.selftest.table import Finding
 
 from .nursery import Nursery
-from .yard import CALLS, NAMES, NETWORK, SYNCS, At, calls_of, failed, killed, over, points, yard
+from .yard import CALLS, NETWORK, SYNCS, At, calls_of, failed, killed, over, points, yard
 
 pytestmark = pytest.mark.slow
-EVERY_SIXTH, EVERY_TWELFTH = 6, 12
+EVERY_SIXTH, EVERY_TWENTIETH, EVERY_THIRD = 6, 20, 3
 
 
 def well(findings: list[Finding]) -> int:
@@ -33,6 +33,7 @@ def test_f1_killed_at_its_system_calls_each_row_has_one_job(tmp_path: Path) -> N
         assert counts["pwrite64"] > 200
         assert counts["fdatasync"] > 20
         assert counts["sendto"] >= 6
+        assert counts["rename"] >= 3, "the counter and the owner are renamed into place"
         chosen = points(counts, [call for call in CALLS if call != "pwrite64"])
         chosen += points(counts, ["pwrite64"], of_each=EVERY_SIXTH)
 
@@ -46,28 +47,21 @@ def test_f6_a_write_that_finds_the_disk_full_sends_nothing_more(tmp_path: Path) 
     """From one write on there is no space; the run ends with 5, no request begins, and the next run has space."""
     with yard(tmp_path, 100) as place:
         with Nursery(tmp_path / "counting") as nursery:
-            chosen = points(calls_of(nursery, place.site(), ["pwrite64"]), ["pwrite64"], of_each=EVERY_TWELFTH)
+            chosen = points(calls_of(nursery, place.site(), ["pwrite64"]), ["pwrite64"], of_each=EVERY_TWENTIETH)
 
         def fill(nursery: Nursery, at: At) -> Finding:
             return failed("disk full", nursery, place.site(), at, "ENOSPC", for_ever=True)
 
-        assert well(over(tmp_path, chosen, fill)) > 20
+        assert well(over(tmp_path, chosen, fill)) > 10
 
 
 def test_f7_a_sync_that_fails_sends_nothing_more(tmp_path: Path) -> None:
-    """Each sync fails once: what it should have made durable is unknown from then on, so the run ends there."""
+    """Every third sync fails once: what it should have made durable is unknown from then on, so the run ends there."""
     with yard(tmp_path, 100) as place:
         with Nursery(tmp_path / "counting") as nursery:
-            chosen = points(calls_of(nursery, place.site(), SYNCS), SYNCS)
+            chosen = points(calls_of(nursery, place.site(), SYNCS), SYNCS, of_each=EVERY_THIRD)
 
         def fail(nursery: Nursery, at: At) -> Finding:
             return failed("sync fails", nursery, place.site(), at, "EIO", for_ever=False)
 
-        assert well(over(tmp_path, chosen, fail)) > 25
-
-
-def test_f1_the_names_of_files_are_among_what_is_killed(tmp_path: Path) -> None:
-    """The counter and the owner are renamed into place: a small run has those calls, so the law above covers them."""
-    with yard(tmp_path, 1) as place, Nursery(tmp_path / "counting") as nursery:
-        counts = calls_of(nursery, place.site(), NAMES)
-    assert counts["rename"] >= 3
+        assert well(over(tmp_path, chosen, fail)) > 8
