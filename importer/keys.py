@@ -7,9 +7,9 @@ JSON library, float format or column order can change one. **The recipe below is
 results; a new one gets a new version word and stands beside it. Golden vectors in tests/test_keys.py pin it.
 
 A payload field is its name, one letter for its type, and its value: `s` text as it stands; and, since a mapping can
-give values types, `n` a number in plain decimal without needless zeros or signs, `b` `true` or `false`, `z` null with an
-empty value, `j` canonical JSON (keys sorted, no spaces, numbers as written). So `"5"`, `5` and null are three contents,
-and rows of text have the keys they always had.
+give values types, `n` a number in plain decimal without needless zeros or signs, `b` `true` or `false`, `z` null with
+an empty value, `j` canonical JSON (keys sorted, no spaces, numbers as written). So `"5"`, `5` and null are three
+contents, and rows of text have the keys they always had.
 """
 
 from __future__ import annotations

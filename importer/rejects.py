@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from importer.machine import write_private
 
 OUR_COLUMNS = ("importer_file", "importer_row", "importer_column", "importer_reason", "importer_explanation")
 _RAW = "importer_raw"
-FIRST_SIGNS = ("=", "+", "-", "@", "\t", "\r", "'")
+# A cell that a spreadsheet may run: a formula's first sign, full-width too, behind whatever spreadsheets strip; and the
+# apostrophe itself, so that taking one away is exact. Written so that Python and polars read it alike.
+_STRIPPED = r"[\x00-\x20\x85\u00a0\u2000-\u200f\u2028-\u202f\u2060\u3000\ufeff]*"
+RISKY_CELL = rf"^(?:'|[\t\r\n]|{_STRIPPED}[=+\-@\uff1d\uff0b\uff0d\uff20])"
+_RISKY = re.compile(RISKY_CELL)
 
 Reject = tuple[int, int, str | None, str, str, str]
 
@@ -72,7 +77,7 @@ def _lines(rejects: Iterable[Reject], columns: Sequence[str], file_names: Sequen
 
 def guarded(cell: str) -> str:
     """A cell that no spreadsheet will run."""
-    return f"'{cell}" if cell.startswith(FIRST_SIGNS) else cell
+    return f"'{cell}" if _RISKY.match(cell) else cell
 
 
 def _free_name(path: Path, content: bytes) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import json
 import os
 import sys
@@ -26,6 +27,8 @@ COMMANDS = {
     "resolve": "Decide about rows that the reports could not settle.",
     "explain": "Show the whole life of a number or a row.",
     "outcomes": "Show what became of the calls, by row.",
+    "call": "Have one number called.",
+    "redial": "Dial again what ended without success.",
     "cancel": "Take rows back: stop calls that were not made yet.",
     "campaign": "Look at a campaign, pause, resume or stop it.",
     "dnc": "Keep do-not-call lists in the ledger.",
@@ -103,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         code = _told(arguments, 130, "Stopped.", "Run the same command again to go on.")
     except click.ClickException as problem:
-        problem.show()
+        _show(problem)
         code = _told_json(arguments, problem.exit_code, problem.format_message())
     except ImporterError as problem:
         code = _told(arguments, problem.exit_code, problem.message, problem.hint, problem)
@@ -113,6 +116,15 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as problem:  # noqa: BLE001 - the outermost place: a bug is told, never shown as a traceback
         code = _told_bug(arguments, problem)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(problem: click.ClickException) -> None:
+    """As click shows it, but for what a terminal would obey: it repeats what was typed, pasted, or a file's name."""
+    from importer.cli.console import safe
+
+    said = io.StringIO()
+    problem.show(said)
+    click.echo(safe(said.getvalue(), keep_lines=True), err=True, nl=False)
 
 
 def _told(arguments: list[str], code: int, message: str, hint: str, problem: ImporterError | None = None) -> int:

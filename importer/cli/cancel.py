@@ -71,8 +71,9 @@ def command(
 ) -> None:
     """Withdraw rows that were never sent, and cancel the call jobs of the others.
 
-    It says first what it would do, and asks. Name an import by its number; with --phones or --where alone, every import of the campaign is looked at. A run that
-    is sending is asked to stop, and waited for. Conversations that go on are not cut off.
+    It says first what it would do, and asks. Name an import by its number; with --phones or --where alone, every import
+    of the campaign is looked at. A run that is sending is asked to stop, and waited for. Conversations that go on are
+    not cut off.
     """
     from importer.cancelling import Canceller
     from importer.cli.engine import own_campaign

@@ -21,6 +21,7 @@ EPILOG = """\b
 Examples:
   importer ledger check
   importer ledger backup /backups/ledger-monday.db
+  importer ledger export warehouse/
   importer ledger repair --into saved.db
   importer ledger vacuum"""
 
@@ -67,6 +68,26 @@ def backup(context: click.Context, /, target: Path, as_json: bool, **_: Any) -> 
         _echo_json(path, 0, backup=str(target), size_bytes=target.stat().st_size)
     else:
         _say(f"{target}: {target.stat().st_size:,} bytes, checked.")
+
+
+@command.command("export", short_help="Write the ledger as Parquet files.")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@with_options(LEDGER_OPTION, (JSON_OPTION,))
+@click.pass_context
+def export(context: click.Context, /, folder: Path, as_json: bool, **_: Any) -> None:
+    """Write what the ledger knows into DIR as Parquet files, for a warehouse or a notebook.
+
+    They hold numbers and payloads, and none of the ledger's secrets. Earlier files of the same names are replaced.
+    """
+    from importer.outcomes.warehouse import export_ledger
+
+    path = asked(context).ledger
+    stored = export_ledger(path, folder)
+    if as_json:
+        _echo_json(path, 0, files={each.path.name: each.rows for each in stored})
+    else:
+        for each in stored:
+            _say(f"{each.path}: {each.rows:,} rows")
 
 
 @command.command("repair", short_help="Save what can be saved of a damaged ledger.")

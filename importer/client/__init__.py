@@ -20,7 +20,7 @@ from importer.client.failures import (
     Refusal,
 )
 from importer.client.origin import check_token, is_loopback, parse_origin
-from importer.client.reading import Unreadable, read_ids, read_refusal
+from importer.client.reading import Unreadable, read_id, read_ids, read_refusal
 from importer.client.records import (
     AttemptReport,
     Campaign,
@@ -63,6 +63,7 @@ __all__ = [
     "hush_http_loggers",
     "is_loopback",
     "parse_origin",
+    "read_id",
     "read_ids",
     "read_refusal",
     "redact",

@@ -148,6 +148,24 @@ class CallsApi:
         )
         return self._exchanger.exchange(asking, last_look)
 
+    def send_phone(
+        self,
+        phone: str,
+        *,
+        payload: Mapping[str, str] | None = None,
+        gmt_zone: str | None = None,
+        key: str,
+        last_look: Callable[[], bool] | None = None,
+    ) -> Exchange:
+        """Sends one number to addPhone, by POST, under exactly this key, once, and gives what came of it.
+
+        The same fields make the same bytes. **Errors** and **Crash** as `send_batch`.
+        """
+        body = _form(_phone_fields(phone, payload, gmt_zone)).encode("ascii")
+        headers = (*_BASE_HEADERS, _FORM, (KEY_NAME, check_key(key)))
+        asking = Asking(method="POST", url=self._url("crmCalls", "/addPhone"), headers=headers, body=body)
+        return self._exchanger.exchange(asking, last_look)
+
     def probe(self) -> Exchange:
         """A harmless GET of the campaign's status, raw: its Date header tells the server's clock."""
         return self._exchanger.exchange(self._status_asking)

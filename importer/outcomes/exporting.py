@@ -22,7 +22,7 @@ from importer.errors import UsageProblem
 from importer.ledger.outcome_book import AttemptLine, OutcomeRow
 from importer.machine import private_umask, sync_file
 from importer.outcomes.parquet import sink_parquet
-from importer.rejects import FIRST_SIGNS
+from importer.rejects import RISKY_CELL, guarded
 
 CHUNK_ROWS = 20_000
 FORMATS = (".csv", ".parquet", ".jsonl")
@@ -130,12 +130,12 @@ def _guarded(frame: pl.DataFrame) -> pl.DataFrame:
     """Text that no spreadsheet will run, names of columns included."""
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     safe = frame.with_columns(_guarded_column(name) for name in texts)
-    return safe.rename({name: f"'{name}" for name in frame.columns if name.startswith(FIRST_SIGNS)})
+    return safe.rename({name: guarded(name) for name in frame.columns})
 
 
 def _guarded_column(name: str) -> pl.Expr:
     """As `guarded` does, for a whole column."""
-    is_risky = pl.col(name).str.slice(0, 1).is_in(list(FIRST_SIGNS))
+    is_risky = pl.col(name).str.contains(RISKY_CELL)
     return pl.when(is_risky).then(pl.concat_str(pl.lit("'"), pl.col(name))).otherwise(pl.col(name)).alias(name)
 
 

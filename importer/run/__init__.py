@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from importer import keys
 from importer.client import ApiDenied, ApiError, CallsApi
@@ -23,6 +23,7 @@ from importer.model import Answer, Balance, Notice, Observer
 from importer.protocol import Arming, ServerClock, calibrated
 from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
+from importer.run.calling import carrier_of
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
 from importer.run.hygiene import hygiene_of, read_suppressions
 from importer.run.judging import (
@@ -35,6 +36,7 @@ from importer.run.judging import (
 )
 from importer.run.settings import (
     DEFAULT_BATCH_ROWS,
+    VIA_LIST,
     BareDigits,
     CameBack,
     CampaignFacts,
@@ -255,11 +257,14 @@ class Run:
                 is_splitting=settings.is_splitting,
             ),
             is_once_per_said=settings.once_per is not None,
-            settings={"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight},
+            settings=_kept_settings(settings),
             batch_size_rows=settings.batch_size_rows,
         )
         choice = choose_import(self.ledger.intake, campaign, row_list, wanted, now_ms=self.now().unix_ms)
         self._tell_choice(choice, wanted)
+        if settings.parent is not None:
+            self.ledger.intake.add_facts(choice.an_import.id, {"parent": dict(settings.parent)})
+            choice = replace(choice, an_import=self.ledger.intake.import_by_id(choice.an_import.id) or choice.an_import)
         return choice
 
     def _tell_choice(self, choice: Choice, wanted: Wanted) -> None:
@@ -413,7 +418,7 @@ class Run:
             ledger=self.ledger,
             import_id=an_import.id,
             key_seed=campaign.key_seed,
-            carrier=self.api,
+            carrier=carrier_of(an_import, self.api),
             settings=sending,
             observer=self.observer,
             now=self.now,
@@ -501,6 +506,12 @@ class Run:
             reconciled=done,
             facts=dict(an_import.facts.get("numbers", {})),
         )
+
+
+def _kept_settings(settings: RunSettings) -> dict[str, Any]:
+    """What an import remembers of how it is sent."""
+    kept: dict[str, Any] = {"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight}
+    return kept if settings.via == VIA_LIST else {**kept, "via": settings.via}
 
 
 def judge_campaign(ledger: Ledger, target: Target, an_import: Import) -> Campaign:

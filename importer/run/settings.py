@@ -5,10 +5,10 @@ Floor: run. Frozen records; the command line and the Python API both fill them i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from importer.client import Secret
 from importer.intake import ListMapping
@@ -20,6 +20,7 @@ from importer.sources import ReadOptions
 from importer.summary import Allowance
 
 DEFAULT_BATCH_ROWS = 250
+VIA_LIST, VIA_PHONE = "addPhones", "addPhone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,8 @@ class RunSettings:
     """One run. `once_per` and `round_name` are None when nobody said them.
 
     `in_doubt` is `reconcile` or `hold`; `quiet_s` seconds; `adopt_since_ms` the Unix time since which a lost or
-    restored ledger may have sent.
+    restored ledger may have sent. `via` is the operation rows are sent by, for as long as the import lasts; `parent` is
+    what a redial keeps of the import it was made from.
     """
 
     sources: Sequence[str]
@@ -102,6 +104,8 @@ class RunSettings:
     adopt_since_ms: int | None = None
     is_network_ledger_fine: bool = False
     shows_numbers: bool = False
+    via: str = VIA_LIST
+    parent: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

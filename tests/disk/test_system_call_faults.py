@@ -107,25 +107,31 @@ def test_a_failing_write_or_sync_stops_before_sending_and_the_next_run_goes_on(
     assert shop.token_file.exists()
     folders = [copied(half_sent, place) for place in range(len(FAULTS))]
 
-    def judged(place: int) -> str:
-        fault, folder = FAULTS[place], folders[place]
-        code, said, trace = sent_under(tracer, folder, shop, fault)
-        before, struck, after = trace.partition(_INJECTED)
-        posts = re.findall(r'sendto\(\d+, "POST', after)
-        if not struck:
-            return "" if code == 0 else f"{fault}: {code} without a fault: {said}"
-        problems = [f"{len(posts)} requests after the fault"] if posts else []
-        problems += ["a traceback"] if "Traceback" in said or "bug" in said else []
-        problems += [f"exit code {code}"] if code not in {0, 5} else []
-        problems += ["well in spite of the fault"] if code == 0 and before.count('"POST') < BATCHES_LEFT else []
-        return f"{fault}: {problems}: {said}" if problems else ""
-
     with ThreadPoolExecutor(2) as pool:
-        wrong = [each for each in pool.map(judged, range(len(FAULTS))) if each]
-    assert wrong == []
+        wrong = list(
+            pool.map(lambda place: wrong_with(tracer, folders[place], shop, FAULTS[place]), range(len(FAULTS)))
+        )
+    assert [each for each in wrong if each] == []
     for folder in folders:
         _finish(folder, shop.origin)
     platform.has_each_once(number(i) for i in range(ROWS))
+
+
+def wrong_with(tracer: str, folder: Path, shop: Shop, fault: Fault) -> str:
+    """What a run with this fault did that it must not; "" when it behaved."""
+    code, said, trace = sent_under(tracer, folder, shop, fault)
+    before, struck, after = trace.partition(_INJECTED)
+    problems = ["a traceback"] if "Traceback" in said or "bug" in said else []
+    if code == 0 and not struck:
+        return ""
+    if fault.call == "fdatasync" and f"<{folder}>" in before.rpartition("\n")[2]:
+        # SQLite syncs the folder and lets an error of it pass; we synced it before, and that error does not.
+        return "" if f"<{folder}>) " in before and code == 0 else f"{fault}: {code}: {said}"
+    posts = re.findall(r'sendto\([^,]*, "POST', after)
+    problems += [f"{len(posts)} requests after the fault"] if posts else []
+    problems += [f"exit code {code}"] if code not in {0, 5} else []
+    problems += ["well in spite of the fault"] if code == 0 and before.count('"POST') < BATCHES_LEFT else []
+    return f"{fault}: {problems}: {said}" if problems else ""
 
 
 def _finish(folder: Path, origin: str) -> None:

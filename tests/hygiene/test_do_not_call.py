@@ -285,6 +285,18 @@ def test_a_frozen_row_put_on_a_list_is_taken_out_of_its_batch(bench: Bench, plat
     platform.has_each_once(number(i) for i in range(10) if number(i) not in gone)
 
 
+def test_a_list_said_to_send_is_honoured(shop: Shop, platform: Platform) -> None:
+    """Rows frozen by an earlier run, a list named only now: they are suppressed, though the list is not read again."""
+    source = write_list(shop.folder / "list.csv", people(6))
+    suppress = shop.folder / "a.txt"
+    suppress.write_text(number(3) + "\n" + number(0) + "\n")
+    assert shop.run(source, "--first", "1").json["pending"] == 5
+    said = shop.send("--suppress", suppress)
+    assert said.code == 0
+    assert (said.json["accepted"], said.json["suppressed"], said.json["pending"]) == (5, 1, 0)
+    platform.has_each_once(number(i) for i in (0, 1, 2, 4, 5))
+
+
 def test_a_row_taken_out_leaves_no_claim(bench: Bench, platform: Platform) -> None:
     """Once it is off the list again, the same list calls it: its key was given up."""
     import_id = frozen(bench, 3)

@@ -42,11 +42,7 @@ class RandomKey(Bent):
     """A new key for every request."""
 
     def send_batch(self, body: bytes, key: str, *, last_look: Looking = None) -> Exchange:
-        return self.api.send_batch(body, str(uuid.UUID(int=hash((key, id(body), len(self.keys())))  & (2**128 - 1))))
-
-    def keys(self) -> list[str]:
-        self.used = [*getattr(self, "used", []), ""]
-        return self.used
+        return self.api.send_batch(body, str(uuid.uuid4()), last_look=last_look)
 
 
 class Unlooked(Bent):
@@ -105,15 +101,6 @@ class RefusalIsUnknown(Bent):
         return replace(exchange, status=500) if is_refused and isinstance(exchange, Answer) else exchange
 
 
-class ThrottlingIsRefusal(Bent):
-    """A 429 counts as success without ids to keep: the rows are given up as refused."""
-
-    def bent(self, exchange: Exchange, size_rows: int) -> Exchange:
-        is_throttled = isinstance(exchange, Answer) and exchange.status == 429
-        told = b'{"type":"phone.bad.format"}'
-        return replace(exchange, status=400, body=told) if is_throttled and isinstance(exchange, Answer) else exchange
-
-
 class LateFreezing(SendBook):
     """The bytes of a retry are made anew, by today's JSON library."""
 
@@ -139,8 +126,9 @@ class UnwrittenArming(SendBook):
         now_ms: int,
     ) -> None:
         for each in settled:
-            sendable, after, since = self._unwritten.pop(each.sendable.id)
-            super().advance(armed=[(sendable, after)], arming=since, now_ms=now_ms)
+            if each.sendable.id in self._unwritten:
+                sendable, after, since = self._unwritten.pop(each.sendable.id)
+                super().advance(armed=[(sendable, after)], arming=since, now_ms=now_ms)
         self._unwritten |= {sendable.id: (sendable, after, arming) for sendable, after in armed}
         super().advance(settled=settled, server_high_ms=server_high_ms, now_ms=now_ms)
 
@@ -246,7 +234,6 @@ PLANTED: dict[str, Parts] = {
     "a wrong count is mended": _carried(CountsAreMended),
     "a cut answer is mended": _carried(CutIsMended),
     "a 400 is repeated": _carried(RefusalIsUnknown),
-    "a 429 is a refusal": _carried(ThrottlingIsRefusal),
     "late freezing": _sent(LateFreezing),
     "sent before the arming is written": _sent(UnwrittenArming),
     "doubt is forgotten": _sent(ForgetsDoubt),
