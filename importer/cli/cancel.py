@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   importer cancel 12
-  importer cancel 12 --where "city = 'Springfield' AND importer_row > 500"
+  importer cancel 12 --where "city = 'Springfield' AND importer_row BETWEEN 500 AND 900"
   importer cancel --phones wrong-numbers.csv"""
 
 STANDING_WORDS = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, with_options
-from importer.errors import UsageProblem
+from importer.errors import LedgerHeld, UsageProblem
 
 if TYPE_CHECKING:
     from pyroaring import BitMap64
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from importer.ledger import DncList, Ledger
 
 BY_HAND = "by hand"
+LONGEST_WAIT_FOR_OWNER_S = 60.0
 
 REGION_OPTION = click.option("--region", metavar="CC", help="Where numbers without country code are dialled.")
 EPILOG = """\b
@@ -46,10 +47,16 @@ def command() -> None:
 def add(
     context: click.Context, /, numbers: tuple[str, ...], name: str, region: str | None, as_json: bool, **_: Any
 ) -> None:
-    """Add numbers to a list in the ledger. A number that cannot be understood adds none of them."""
+    """Add numbers to a list in the ledger. A number that cannot be understood adds none of them.
+
+    A run that is sending does it in its own ledger, and heeds it from then on.
+    """
     found = _understood(numbers, region)
-    with _own_ledger(context) as (ledger, now_ms):
-        added = ledger.dnc.add(name, found, now_ms=now_ms)
+    try:
+        with _own_ledger(context) as (ledger, now_ms):
+            added = ledger.dnc.add(name, found, now_ms=now_ms)
+    except LedgerHeld as held:
+        added = _added_by_owner(context, name, found, held)
     _tell(
         as_json,
         f"{added:,} numbers added to {name!r}"
@@ -220,6 +227,21 @@ def _own_ledger(context: click.Context) -> Iterator[tuple[Ledger, int]]:
     is_fine = options.is_network_ledger_fine
     with Ledger(options.ledger, this_process(since), now_ms=now_ms, is_network_fine=is_fine) as ledger:
         yield ledger, now_ms
+
+
+def _added_by_owner(context: click.Context, name: str, numbers: BitMap64, held: LedgerHeld) -> int:
+    """Asks whoever owns the ledger, and waits. **Errors**: LedgerHeld when it does not answer."""
+    from importer.cli.console import say
+    from importer.ledger.requests import Asker
+    from importer.machine import now
+
+    say(f"{held.message} Asking it to add them.")
+    content = {"list": name, "numbers": list(numbers), "now_ms": now().unix_ms}
+    with Asker(asked(context).ledger, "dnc-add", content, asked_by="importer dnc add") as asker:
+        answer = asker.wait(LONGEST_WAIT_FOR_OWNER_S)
+    if answer is None or "added" not in answer:
+        raise held
+    return int(answer["added"])
 
 
 def _tell(as_json: bool, text: str, facts: dict[str, Any]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,8 +22,14 @@ from importer.cli.options import (
     YES_OPTION,
     asked,
     run_settings,
+    target_of,
     with_options,
 )
+from importer.errors import UsageProblem
+
+if TYPE_CHECKING:
+    from importer.cli.options import Asked
+    from importer.run import Target
 
 EPILOG = """\b
 Examples:
@@ -28,11 +37,13 @@ Examples:
   importer run tonight.csv --once-per phone --round 2026-11-23
   importer run all-customers.parquet --once-per customer_id
   importer run *.csv --region US --first 10
+  importer run customers.csv --campaign spring --rehearse
   zcat list.csv.gz | importer run - --list nightly --json"""
 
 
 @click.command("run", short_help="Take a list in, check it, and send it.", epilog=EPILOG)
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--rehearse", is_flag=True, help="Send to a sandbox on this machine instead, in a copy of the ledger.")
 @with_options(
     CAMPAIGN_OPTIONS,
     LIST_OPTIONS,
@@ -44,7 +55,9 @@ Examples:
     (JSON_OPTION, YES_OPTION),
 )
 @click.pass_context
-def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, yes: bool, **_: Any) -> None:
+def command(
+    context: click.Context, /, sources: tuple[str, ...], rehearse: bool, as_json: bool, yes: bool, **_: Any
+) -> None:
     """Take a list in, check every row, and send the good ones to a campaign.
 
     SOURCE is a CSV, Parquet or spreadsheet file, several of them, a pattern, or - for standard input. Run the same
@@ -54,6 +67,8 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
     from importer.cli.words import print_report, report_json
 
     options = asked(context)
+    if rehearse:
+        context.exit(_rehearse(options, sources, as_json=as_json))
     settings = run_settings(options, sources)
     with engine(settings, is_quiet=as_json, is_yes=yes) as run:
         report = run.run(settings)
@@ -62,3 +77,37 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
     else:
         print_report(report, str(settings.ledger))
     context.exit(report.exit_code)
+
+
+def _rehearse(options: Asked, sources: tuple[str, ...], *, as_json: bool) -> int:
+    """The whole run against a sandbox, in a copy of the ledger; nothing of it stays but the rejects file."""
+    from importer.cli.console import say
+    from importer.cli.engine import engine
+    from importer.cli.words import print_report, report_json
+    from importer.rehearsal import staged
+
+    real = _real(options)
+    with tempfile.TemporaryDirectory(prefix="importer-rehearsal-") as folder, staged(Path(folder), *real) as stage:
+        values = {"host": stage.origin, "token_file": stage.token_file, "ledger": stage.ledger, "proxy": None}
+        asked_for = replace(options, values={**options.values, **values})
+        settings = replace(run_settings(asked_for, sources), in_doubt="hold", is_new_ledger_fine=True)
+        if not as_json:
+            say("A rehearsal: everything goes to a sandbox on this machine. Nobody is called.")
+        with engine(settings, is_quiet=as_json, is_yes=True) as run:
+            report = run.run(settings)
+        jobs, doubled = stage.judge()
+    if as_json:
+        said = {**report_json(report, ""), "ledger": None, "rehearsal": True, "call_jobs": jobs, "doubled": doubled}
+        click.echo(json.dumps(said, ensure_ascii=False))
+    else:
+        print_report(report, "a copy that is gone by now")
+        click.echo(f"The sandbox made {jobs:,} call jobs, {doubled:,} of them double. Nobody was called.")
+    return report.exit_code
+
+
+def _real(options: Asked) -> tuple[Path | None, Target | None]:
+    """The real ledger and campaign, to know who was called already; neither is needed for a rehearsal."""
+    try:
+        return options.ledger, target_of(options)
+    except UsageProblem:
+        return None, None

@@ -134,7 +134,37 @@ def intention_text(intention: Intention) -> str:
         lines.append(f"              see {intention.rejects_path}")
     columns = ", ".join(intention.payload_columns[:8]) + (", …" if len(intention.payload_columns) > 8 else "")
     lines.append(f"Columns       {intention.phone_column} is the phone; the script gets: {columns or 'nothing else'}")
-    return "\n".join(safe(line) for line in lines)
+    return "\n".join(safe(line) for line in [*lines, *_fit_lines(intention)])
+
+
+def _fit_lines(intention: Intention) -> list[str]:
+    """Will it fit: when sending would end, what that crosses, and how the list differs from the last time."""
+    fit, lines = intention.fit, []
+    if fit.expected_s is not None and fit.rate_rows_s is not None:
+        source = "as the platform answered before" if fit.is_measured else "by --rate"
+        lines.append(
+            f"Takes about   {span(fit.expected_s)}, until {day(round((time.time() + fit.expected_s) * 1000))} "
+            f"({fit.rate_rows_s:,.4g} rows/s, {source})"
+        )
+    if fit.is_beyond_key_window:
+        lines.append("Attention     longer than the platform remembers keys: keep the ledger safe meanwhile")
+    if fit.late_rows:
+        lines.append(f"Attention     {fit.late_rows:,} rows must not be called any more when it is their turn")
+    if fit.last is not None:
+        more, new_rows = intention.balance.read - fit.last.read_rows, intention.balance.pending
+        lines.append(
+            f"Last time     import {fit.last.import_id}, {day(fit.last.started_ms)}: {fit.last.read_rows:,} rows read, "
+            f"{fit.last.accepted_rows:,} accepted; now {more:+,} rows, {new_rows:,} to call"
+        )
+    return lines
+
+
+def span(wait_s: float) -> str:
+    """A length of time in the unit that fits it."""
+    for unit, size_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
+        if wait_s >= 2 * size_s:
+            return f"{wait_s / size_s:,.1f} {unit}"
+    return f"{wait_s:,.0f} seconds"
 
 
 def _not_again(intention: Intention) -> str:

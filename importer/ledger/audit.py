@@ -18,7 +18,7 @@ from typing import Any
 
 from importer.body import item_texts
 from importer.errors import LedgerProblem
-from importer.keys import request_key, row_key
+from importer.keys import BOOLEAN, JSON, NULL, NUMBER, request_key, row_key
 from importer.ledger.schema import differences
 from importer.ledger.seals import Stub, is_intact, read_receipt
 from importer.ledger.view import View
@@ -85,6 +85,15 @@ class Kept:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What an import's keys are made with besides its rows; `json_fields` are what its mapping calls JSON."""
+
+    seed: str = field(repr=False)
+    round_name: str
+    json_fields: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """A row as it stands in a frozen body; `row_key` is None when it cannot be made again from the bytes."""
 
@@ -103,24 +112,49 @@ def body_of(packed: bytes, sha256: bytes) -> bytes | None:
     return body if is_whole and hashlib.sha256(body).digest() == sha256 else None
 
 
-def items_in(body: bytes, seed: str, round_name: str) -> list[Item] | None:
+def items_in(body: bytes, recipe: Recipe) -> list[Item] | None:
     """The rows of a frozen body, with their keys made again; None when it is no array of rows."""
     try:
         found = json.loads(body)
-        texts = item_texts(body) if any(item.keys() - {"phone", "payload"} for item in found) else [""] * len(found)
-        return [_item(item, text, seed, round_name) for item, text in zip(found, texts, strict=True)]
+        texts = [""] * len(found) if all(map(_is_plain, found)) else item_texts(body)
+        return [_item(item, text, recipe) for item, text in zip(found, texts, strict=True)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _item(item: dict[str, Any], text: str, seed: str, round_name: str) -> Item:
+def _is_plain(item: dict[str, Any]) -> bool:
+    """Whether a row is a number and texts, so that how its JSON is written does not matter."""
+    return item.keys() <= {"phone", "payload"} and all(
+        isinstance(each, str) for each in item.get("payload", {}).values()
+    )
+
+
+def _item(item: dict[str, Any], text: str, recipe: Recipe) -> Item:
     phone, payload = item["phone"], item.get("payload", {})
     if not (isinstance(phone, str) and phone.isascii() and phone.isdigit()):
         raise ValueError("a phone is digits")
-    policy = {name: value for name, value in members_of(text).items() if name not in ("phone", "payload")}
-    is_text = all(isinstance(value, str) for value in payload.values())
-    key = row_key(seed, round_name, f"+{phone}", payload, policy) if is_text else None
-    return Item(phone=int(phone), row_key=key)
+    members = members_of(text)
+    policy = {name: value for name, value in members.items() if name not in ("phone", "payload")}
+    written = members_of(members.get("payload", "")) if members else {}
+    fields = [(name, value, written.get(name, "")) for name, value in payload.items()]
+    if any(value is None and name in recipe.json_fields for name, value, _ in fields):
+        return Item(phone=int(phone), row_key=None)  # a JSON null, or no cell: the bytes do not tell
+    typed = [_typed(*each, recipe) for each in fields if each[0] in recipe.json_fields or not isinstance(each[1], str)]
+    names = {name for name, _, _ in typed}
+    texts = {name: value for name, value in payload.items() if name not in names}
+    return Item(
+        phone=int(phone),
+        row_key=row_key(recipe.seed, recipe.round_name, f"+{phone}", texts, policy, typed),
+    )
+
+
+def _typed(name: str, value: Any, written: str, recipe: Recipe) -> tuple[str, str, str]:
+    """A payload field as the keys' recipe has it: its name, type letter and value."""
+    if name in recipe.json_fields or isinstance(value, (dict, list)):
+        return name, JSON, written
+    if value is None:
+        return name, NULL, ""
+    return name, BOOLEAN if isinstance(value, bool) else NUMBER, written
 
 
 def members_of(text: str) -> dict[str, str]:
@@ -139,7 +173,7 @@ def members_of(text: str) -> dict[str, str]:
 # --- one batch ------------------------------------------------------------------------------------------------------
 
 
-def judge_batch(kept: Kept, seed: str, round_name: str) -> Iterator[Finding]:
+def judge_batch(kept: Kept, recipe: Recipe) -> Iterator[Finding]:
     """Everything about one batch that cannot be so."""
     yield from judge_receipt(kept)
     if kept.packed is None or kept.sha256 is None:
@@ -150,12 +184,12 @@ def judge_batch(kept: Kept, seed: str, round_name: str) -> Iterator[Finding]:
     if body is None:
         yield _about(kept, "bodies", "has frozen bytes that do not match their hash")
         return
-    items = items_in(body, seed, round_name)
+    items = items_in(body, recipe)
     if items is None or len(items) != kept.size_rows or len({item.phone for item in items}) != len(items):
         yield _about(kept, "bodies", f"has frozen bytes that are not {kept.size_rows:,} rows of different numbers")
         return
     yield from _judge_members(kept, items)
-    yield from _judge_keys(kept, items, seed)
+    yield from _judge_keys(kept, items, recipe.seed)
 
 
 def _judge_members(kept: Kept, items: Sequence[Item]) -> Iterator[Finding]:
@@ -344,12 +378,12 @@ class Audit:
         batches = rows = receipts = 0
         try:
             for import_id in import_ids:
-                seed, round_name = self.recipe_of(import_id)
+                recipe = self.recipe_of(import_id)
                 for kept in self.kept(import_id):
                     batches, rows = batches + 1, rows + len(kept.members)
                     receipts += kept.receipt is not None
                     on_batch(kept)
-                    for each in judge_batch(kept, seed, round_name):
+                    for each in judge_batch(kept, recipe):
                         if len(found[each.check]) < MOST_FINDINGS:
                             found[each.check].append(each)
         except sqlite3.Error as problem:
@@ -357,13 +391,14 @@ class Audit:
         things = {"bodies": batches, "rows": rows, "keys": batches + rows, "receipts": receipts}
         return [Checked(name=name, things=things[name], findings=tuple(each)) for name, each in found.items()]
 
-    def recipe_of(self, import_id: int) -> tuple[str, str]:
-        """What an import's keys are made with besides its rows: the campaign's seed, and the round."""
-        row = self._all(
-            "SELECT c.key_seed, i.round FROM imports i LEFT JOIN campaigns c ON c.id = i.campaign_id WHERE i.id = ?",
+    def recipe_of(self, import_id: int) -> Recipe:
+        """What an import's keys are made with besides its rows."""
+        seed, round_name, mapping = self._all(
+            "SELECT c.key_seed, i.round, i.mapping FROM imports i LEFT JOIN campaigns c ON c.id = i.campaign_id "
+            "WHERE i.id = ?",
             [import_id],
         )[0]
-        return row[0] or "", row[1]
+        return Recipe(seed=seed or "", round_name=round_name, json_fields=_json_fields(mapping))
 
     def kept(self, import_id: int) -> Iterator[Kept]:
         """The batches of an import, one by one, so that memory stays small."""
@@ -420,6 +455,15 @@ class Audit:
         found += [f"a key is held for row {row[0]}, which has another or is not there" for row in loose]
         count = self._all("SELECT count(*) FROM identities")[0][0]
         return int(count), [Finding(check="identities", text=text) for text in found]
+
+
+def _json_fields(mapping: str) -> frozenset[str]:
+    """The payload fields that an import's mapping gives the type `json`."""
+    try:
+        fields = json.loads(mapping).get("map", {}).get("payload", {})
+        return frozenset(name for name, said in fields.items() if isinstance(said, dict) and said.get("type") == "json")
+    except (ValueError, AttributeError):
+        return frozenset()
 
 
 def kept_from_row(row: Sequence[Any], members: Sequence[Member]) -> Kept:

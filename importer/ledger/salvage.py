@@ -22,6 +22,7 @@ from importer.ledger.audit import (
     Audit,
     Item,
     Kept,
+    Recipe,
     body_of,
     ids_of,
     items_in,
@@ -232,7 +233,7 @@ class _Salvage:
         for batch_id, import_id, size_rows, first, last in lost:
             kind = self._column("SELECT kind FROM receipts WHERE batch_id = ?", [batch_id])
             keys = self._column("SELECT row_key FROM rows WHERE batch_id = ? ORDER BY position", [batch_id])
-            key = request_key(self._audit.recipe_of(import_id)[0], 0, keys)
+            key = request_key(self._audit.recipe_of(import_id).seed, 0, keys)
             is_taken = self._column("SELECT 1 FROM batches WHERE request_key = ?", [key])
             self._new.execute(
                 "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, "
@@ -253,29 +254,29 @@ class _Salvage:
     # --- batch by batch -----------------------------------------------------------------------------------------------
 
     def _mend_import(self, import_id: int) -> None:
-        seed, round_name = self._audit.recipe_of(import_id)
+        recipe = self._audit.recipe_of(import_id)
         for batch_id in self._column("SELECT id FROM batches WHERE import_id = ? ORDER BY id", [import_id]):
             kept = self._audit.kept_one(batch_id)
-            findings = list(judge_batch(kept, seed, round_name))
+            findings = list(judge_batch(kept, recipe))
             if findings:
-                self._mend_batch(kept, import_id, seed, round_name, findings[0].text)
+                self._mend_batch(kept, import_id, recipe, findings[0].text)
 
-    def _mend_batch(self, kept: Kept, import_id: int, seed: str, round_name: str, finding: str) -> None:
-        items = self._items(kept, seed, round_name)
+    def _mend_batch(self, kept: Kept, import_id: int, recipe: Recipe, finding: str) -> None:
+        items = self._items(kept, recipe)
         if items is None:
             self._new.execute("DELETE FROM bodies WHERE batch_id = ?", [kept.id])
         if kept.state != "split":
             self._mend_members(kept, import_id, items or [])
-        self._mend_key(kept, items or [], seed)
+        self._mend_key(kept, items or [], recipe.seed)
         self._mend_receipt(kept)
         if kept.state not in SETTLED:
             self._doubt(kept.id, import_id, kept.size_rows, finding.removeprefix(f"batch {kept.id} "))
 
     @staticmethod
-    def _items(kept: Kept, seed: str, round_name: str) -> list[Item] | None:
+    def _items(kept: Kept, recipe: Recipe) -> list[Item] | None:
         """The rows of the frozen bytes; None when the bytes are not what was frozen."""
         body = None if kept.packed is None or kept.sha256 is None else body_of(kept.packed, kept.sha256)
-        items = None if body is None else items_in(body, seed, round_name)
+        items = None if body is None else items_in(body, recipe)
         return items if items is not None and len(items) == kept.size_rows else None
 
     def _mend_members(self, kept: Kept, import_id: int, items: Sequence[Item]) -> None:

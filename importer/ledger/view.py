@@ -126,6 +126,25 @@ class View:
         found = self._all("SELECT max(id) FROM imports")
         return None if found[0][0] is None else int(found[0][0])
 
+    def measured_rows_s(self, in_flight: int) -> float | None:
+        """How many rows a second the platform took lately, with so many requests under way; None before any."""
+        rows, elapsed_ms = self._all(
+            "SELECT coalesce(sum(size_rows), 0), coalesce(sum(elapsed_ms), 0) FROM "
+            "(SELECT b.size_rows, s.elapsed_ms FROM sends s JOIN batches b ON b.id = s.batch_id "
+            "WHERE s.outcome = 'accepted' ORDER BY s.id DESC LIMIT 200)"
+        )[0]
+        return in_flight * rows * 1000 / elapsed_ms if rows and elapsed_ms else None
+
+    def import_before(self, an_import: Import) -> tuple[int, int, int, int] | None:
+        """The newest earlier import of the same list: number, when it began, rows read, rows accepted."""
+        found = self._all(
+            "SELECT i.id, i.started_ms, i.read_rows, (SELECT coalesce(sum(b.size_rows), 0) FROM batches b "
+            "WHERE b.import_id = i.id AND b.state = 'accepted') FROM imports i WHERE i.campaign_id = ? "
+            "AND i.list_name = ? AND i.id < ? AND i.source_state = 'complete' ORDER BY i.id DESC LIMIT 1",
+            [an_import.campaign_id, an_import.list_name, an_import.id],
+        )
+        return found[0] if found else None
+
     def reject_counts(self, import_id: int) -> list[tuple[str, int]]:
         """Rejects of an import by reason, the commonest first."""
         return self._all(

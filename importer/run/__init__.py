@@ -25,6 +25,7 @@ from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
 from importer.run.calling import carrier_of
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
+from importer.run.fitting import fit_of
 from importer.run.hygiene import hygiene_of, read_suppressions
 from importer.run.judging import (
     PASSED,
@@ -462,6 +463,7 @@ class Run:
             rejects_path=rejects_path,
             to_send_rows=to_send_rows,
             is_resumed=choice.how != "begun",
+            fit=fit_of(self.ledger, an_import, settings.sending, to_send_rows, now_ms=self.now().unix_ms),
         )
 
     def _report(

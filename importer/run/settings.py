@@ -119,6 +119,32 @@ class CampaignFacts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LastTime:
+    """The import of the same list before this one. **Units**: rows, Unix milliseconds."""
+
+    import_id: int
+    started_ms: int
+    read_rows: int
+    accepted_rows: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fit:
+    """Whether sending fits, as far as can be told beforehand; None where nothing is known to go by.
+
+    `is_measured`: the rate is how the platform answered before, not what `--rate` allows. `late_rows` have a calling
+    window of their own that closes before it is their turn.
+    """
+
+    rate_rows_s: float | None
+    is_measured: bool
+    expected_s: float | None
+    is_beyond_key_window: bool
+    late_rows: int
+    last: LastTime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Intention:
     """What a run is about to do, for a person to look at once."""
 
@@ -142,6 +168,7 @@ class Intention:
     rejects_path: Path | None
     to_send_rows: int
     is_resumed: bool
+    fit: Fit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

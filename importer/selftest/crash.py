@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
@@ -36,6 +35,7 @@ from importer.selftest.table import FaultLine, Finding, tally
 from importer.selftest.tracing import why_not
 
 TELL_INTERVAL_S = 5.0
+MOSTLY_WAITING = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +84,6 @@ class CrashTest:
     tell: Callable[[str], None]
     platform_options: Sequence[str] = ()
     _findings: list[Finding] = field(default_factory=list)
-    _tried: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> CrashReport:
         """Everything. **Errors**: ImporterError when the sandbox does not start or a run hangs."""
@@ -100,7 +99,7 @@ class CrashTest:
             wrong = judge_platforms(each.db for each in platforms.values())
         if wrong:
             self._findings.append(Finding(fault="requests of all histories", trouble=wrong))
-        return self._report(seeds, counts, (skipped,) if skipped else (), time.monotonic() - started_s)
+        return self._report(seeds, plan, counts, (skipped,) if skipped else (), time.monotonic() - started_s)
 
     # --- before -------------------------------------------------------------------------------------------------------
 
@@ -137,11 +136,10 @@ class CrashTest:
         platforms: Mapping[str, Platform],
         cut: PowerCut | None,
     ) -> None:
-        if cut is not None:
-            self._findings.append(cut.examined(random.Random(self.seed)))  # noqa: S311 - as below
         told_s = time.monotonic()
-        with ThreadPoolExecutor(max(2, os.cpu_count() or 2) + 2) as pool:
-            work = [
+        with ThreadPoolExecutor((os.cpu_count() or 2) + MOSTLY_WAITING) as pool:
+            disks = [] if cut is None else [pool.submit(cut.examined, random.Random(self.seed))]  # noqa: S311 - as below
+            work = disks + [
                 pool.submit(self._history, seed, plan[seed % len(plan)], counts, platforms, cut)
                 for seed in _long_ones_first(seeds, plan)
             ]
@@ -167,8 +165,6 @@ class CrashTest:
         folder = self.folder / f"history-{seed}"
         folder.mkdir()
         dice = random.Random(seed)  # noqa: S311 - a test's dice, which a seed must repeat
-        if slot.point is not None:
-            self._tried[slot.point.kind] += 1
         site = Site(folder=folder, platform=platforms[slot.fault.at], token=_token(seed))
         scene = Scene(site=site, dice=dice, counts=counts, point=slot.point, cut=cut)
         try:
@@ -179,8 +175,14 @@ class CrashTest:
     # --- after --------------------------------------------------------------------------------------------------------
 
     def _report(
-        self, seeds: Sequence[int], counts: Mapping[str, int], skipped: tuple[str, ...], elapsed_s: float
+        self,
+        seeds: Sequence[int],
+        plan: Sequence[Slot],
+        counts: Mapping[str, int],
+        skipped: tuple[str, ...],
+        elapsed_s: float,
     ) -> CrashReport:
+        tried = {point for seed in seeds if (point := plan[seed % len(plan)].point) is not None}
         order = [each.name for each in (*CROSSING_FAULTS.values(), *FAULTS)] + [EVERY_STATE]
         findings = sorted(
             self._findings, key=lambda each: order.index(each.fault) if each.fault in order else len(order)
@@ -189,7 +191,7 @@ class CrashTest:
             first_seed=self.seed,
             histories=len(seeds),
             lines=tuple(tally(findings)),
-            covered={kind: (counts[kind], min(counts[kind], self._tried[kind])) for kind in KINDS},
+            covered={kind: (counts[kind], sum(point.kind == kind for point in tried)) for kind in KINDS},
             skipped=skipped,
             failures=tuple(each for each in findings if not each.is_well),
             elapsed_s=elapsed_s,

@@ -323,6 +323,23 @@ def test_a_run_that_is_sending_is_asked_to_stop(serve: Serve, tmp_path: Path) ->
     assert out
 
 
+def test_numbers_added_meanwhile_are_heeded_by_the_run(serve: Serve, tmp_path: Path) -> None:
+    """`dnc add` from a second terminal reaches the run, which goes on, and does not send them any more."""
+    platform = serve("delay:s=0.2")
+    shop = Shop(folder=tmp_path, origin=platform.origin)
+    running = start(
+        "run", write_list(tmp_path / "list.csv", people(30)), *shop.target, "--batch-size", "1", "--in-flight", "1"
+    )
+    until_s = time.monotonic() + 20
+    while len(platform.phones()) < 2 and time.monotonic() < until_s:
+        time.sleep(0.05)
+    said = shop.importer("dnc", "add", number(28), number(29), "--ledger", shop.ledger)
+    running.communicate(timeout=30)
+    assert (running.returncode, said.code, "2 numbers added" in said.out) == (0, 0, True), said.err
+    assert summary(shop)["suppressed"] == 2
+    platform.has_each_once(number(i) for i in range(28))
+
+
 def test_a_request_is_heeded_only_while_somebody_waits_for_it(tmp_path: Path) -> None:
     """One that was left lying is stale, and nobody stops for it."""
     ledger, clock, wall = tmp_path / "ledger.db", [0.0], [time.time()]

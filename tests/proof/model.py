@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -126,10 +125,10 @@ Move = tuple[str, World]
 
 
 FRESH = World(batches=(B(state=State.FROZEN, rows=(0, 1)),))
-# Refused behind the layer of the keys after an unknown outcome, two units ago: the key is known, nothing was made.
+# Refused behind the layer of the keys after an unknown outcome, a unit ago: the key is known, nothing was made.
 DOUBTED = World(
-    batches=(B(state=State.IN_DOUBT, rows=(0, 1), is_ambiguous=True, first_age=2, key_age=2),),
-    keys=(Memory((0, 0), 2, was_executed=False),),
+    batches=(B(state=State.IN_DOUBT, rows=(0, 1), is_ambiguous=True, first_age=1, key_age=1),),
+    keys=(Memory((0, 0), 1, was_executed=False),),
 )
 
 
@@ -244,7 +243,10 @@ class Machine:
         if not self._is_in_window(batch.first_age):
             yield "expire", _with(world, number, self._step("expire", batch)[0])
         elif world.sends < self._bounds.sends and self._rules.is_armed_before_sent:
-            yield "arm", _with(world._replace(sends=world.sends + 1), number, self._armed(batch)._replace(stage="armed"))
+            yield (
+                "arm",
+                _with(world._replace(sends=world.sends + 1), number, self._armed(batch)._replace(stage="armed")),
+            )
         elif world.sends < self._bounds.sends:
             early = _with(world._replace(sends=world.sends + 1), number, batch._replace(stage="early"))
             yield "send, early", _posted(early, _key(number, batch))

@@ -147,7 +147,7 @@ class ForgetsFirstArming(SendBook):
 
     def load(self, batch_id: int) -> Sendable:
         found = super().load(batch_id)
-        return replace(found, batch=replace(found.batch, first_armed=None))
+        return found if found.batch.epoch else replace(found, batch=replace(found.batch, first_armed=None))
 
 
 class InnocentCrash(SendBook):

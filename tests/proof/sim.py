@@ -45,7 +45,6 @@ from .world import (
     LOST,
     MINUTE_MS,
     REPORT_DELAY_S,
-    SECOND_MS,
     START_MS,
     UNSENT,
     Gate,
@@ -61,6 +60,7 @@ from .world import (
 
 STORMS = 5  # processes in bad weather, at most
 CALMS = 12  # and in good weather, until all is settled
+TURNS = 3_000  # of the loops of one process
 ROUNDS = 100  # of sending and reconciling within one process: a day has 72 quiet periods, and no key lives longer
 
 
@@ -222,6 +222,7 @@ class History:
         world = self.world
         world.weather, world.is_dead = weather, False
         world.requests_left = 1000 if weather.death == 0 and len(weather.fates) == 1 else world.dice.choice([8, 20, 40])
+        world.turns_left = TURNS
         world.note("process", " ".join(f"{name}={weight:.2f}" for name, weight in weather.fates.items()))
         try:
             with (

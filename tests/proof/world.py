@@ -71,6 +71,7 @@ class World:
     weather: Weather = CALM
     is_dead: bool = False
     requests_left: int = 0
+    turns_left: int = 0
     under_way: list[tuple[int, int, Callable[[], None]]] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
     met: Counter[str] = field(default_factory=Counter)
@@ -121,8 +122,9 @@ class World:
             raise Killed(where)
 
     def is_stopping(self) -> bool:
-        """Whether somebody pressed Ctrl-C: seldom, or when the process has made as many requests as it may."""
-        return self.requests_left < 0 or self.is_luck(self.weather.stop)
+        """Whether somebody pressed Ctrl-C: seldom, or when the process has tried as much as it may."""
+        self.turns_left -= 1
+        return self.requests_left < 0 or self.turns_left < 0 or self.is_luck(self.weather.stop)
 
     def jumps(self) -> None:
         """The wall clock may be set: forwards, backwards, by seconds or by years."""

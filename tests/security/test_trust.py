@@ -79,7 +79,7 @@ def test_S20_the_settings_that_guard_against_crafted_files_are_on(tmp_path: Path
         assert (ask("PRAGMA trusted_schema")[0], ask("PRAGMA cell_size_check")[0]) == (0, 1)
         assert (ask("PRAGMA foreign_keys")[0], ask("PRAGMA synchronous")[0]) == (1, 2)
         assert not (ask("PRAGMA mmap_size") or (0,))[0]
-        with pytest.raises(LedgerProblem, match="not authorized|no such function"):
+        with pytest.raises(LedgerProblem, match=r"not authorized|no such function"):
             ask("SELECT load_extension('x')")
 
 

@@ -60,7 +60,8 @@ def test_an_import_is_proved_by_its_ledger_its_list_and_the_platform(sent: Shop,
 
 def test_two_proofs_of_one_import_have_one_digest_and_another_ledger_has_another(sent: Shop, copied: Copy) -> None:
     """The digest stands for every key, body and receipt, so that a later proof can be compared."""
-    digests = {sent.importer("prove", "--offline", "--ledger", sent.ledger, "--json").json["requests_sha256"] for _ in "ab"}
+    told = [sent.importer("prove", "--offline", "--ledger", sent.ledger, "--json") for _ in range(2)]
+    digests = {each.json["requests_sha256"] for each in told}
     assert len(digests) == 1
     other = sent.importer("prove", "1", "--offline", "--ledger", copied("other.db"), "--json")
     assert {other.json["requests_sha256"]} != digests
@@ -179,6 +180,38 @@ def test_call_policy_and_awkward_payloads_are_proved_too(shop: Shop, tmp_path: P
     assert (said.code, said.json["checks"][4]["check"], said.json["checks"][4]["looked_at"]) == (0, "keys", 11)
 
 
+MAPPING = """
+[payload]
+name = "name"
+count = { column = "count", type = "integer" }
+price = { column = "price", type = "number" }
+is_member = { column = "member", type = "boolean" }
+extra = { column = "extra", type = "json" }
+"""
+
+
+def test_typed_payloads_of_a_mapping_are_proved_too(shop: Shop, tmp_path: Path) -> None:
+    """Numbers, booleans and JSON have other keys than the texts that look like them, and these are made again."""
+    (tmp_path / "map.toml").write_text(MAPPING)
+    cells = [
+        ("1", "1.50", "yes", '{"a": [1, 2.0]}'),
+        ("-7", "0", "no", '"text"'),
+        ("0", "1e3", "true", "5"),
+        ("", "", "", ""),
+    ]
+    rows = [
+        {"phone": number(i), "name": str(i), "count": count, "price": price, "member": member, "extra": extra}
+        for i, (count, price, member, extra) in enumerate(cells)
+    ]
+    said = shop.run(write_list(tmp_path / "a.csv", rows), "--map", tmp_path / "map.toml", "--stop-at-rejects", "100%")
+    assert said.json["accepted"] >= 2, said.json
+    proof = shop.importer("prove", *shop.target, "--json")
+    assert (proof.code, [each["findings"] for each in proof.json["checks"]]) == (0, [[]] * 7)
+    with closing(sqlite3.connect(shop.ledger)) as connection, connection:
+        connection.execute("UPDATE rows SET row_key = randomblob(16) WHERE id = 1")
+    assert offline(shop.ledger) == 5
+
+
 def test_an_empty_ledger_and_an_unknown_import_are_told(shop: Shop, copied: Copy) -> None:
     """Exit 5 for an import that is not there, exit 5 without a ledger."""
     assert shop.importer("prove", "77", "--offline", "--ledger", copied()).code == 5
@@ -211,7 +244,7 @@ def bytes_of(well: Path) -> dict[str, list[tuple[int, bytes]]]:
 @settings(max_examples=250, deadline=None)
 @given(data=st.data())
 def test_one_changed_byte_in_a_body_key_or_receipt_is_found(
-    data: st.DataObject, well: Path, bytes_of: dict[str, list[tuple[int, bytes]]], tmp_path_factory: pytest.TempPathFactory
+    data: st.DataObject, well: Path, bytes_of: dict[str, list[tuple[int, bytes]]]
 ) -> None:
     """Whichever stored value, whichever byte, whatever it becomes: the proof of its import contradicts."""
     what = data.draw(st.sampled_from(sorted(FLIPPED)))
@@ -241,11 +274,11 @@ def test_a_body_changed_together_with_its_hash_is_found(well: Path) -> None:
     """Its rows' keys are made again from the bytes, and they are other keys."""
     with closing(sqlite3.connect(f"{well.as_uri()}?mode=ro", uri=True)) as connection:
         kept = next(Audit(connection, well).kept(1))
-        seed, round_name = Audit(connection, well).recipe_of(1)
+        recipe = Audit(connection, well).recipe_of(1)
     assert kept.packed is not None
-    assert list(judge_batch(kept, seed, round_name)) == []
+    assert list(judge_batch(kept, recipe)) == []
     body = zlib.decompress(kept.packed)
     for place in range(1, len(body) - 1):
         other = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         forged = replace(kept, packed=zlib.compress(other, 1), sha256=hashlib.sha256(other).digest())
-        assert list(judge_batch(forged, seed, round_name)), body[place - 10 : place + 10]
+        assert list(judge_batch(forged, recipe)), body[place - 10 : place + 10]
