@@ -37,6 +37,7 @@ SITES = 1200
 ERRORS = ("ENOSPC", "EIO", "EDQUOT")
 POWER_DRAWS = 6
 SMALL_DISKS_KIB = (24, 48, 96, 136, 192, 224, 240)
+KILLED = "SIGKILL at a system call"
 SIMULATED = "simulated histories: kills, lost answers, jumping clocks, days between"
 MODELLED = "states of the protocol's model, explored to the end"
 
@@ -49,6 +50,7 @@ class Torture:
     seed: int
     dice: random.Random
     findings: list[Finding] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, found: Iterable[Finding], ends_s: float) -> None:
@@ -84,9 +86,11 @@ def every_call(folder: Path, calls: Sequence[str] = CALLS) -> list[At]:
         return points(calls_of(nursery, place.site(), calls), calls)
 
 
-def kills(_: Torture, folder: Path) -> Iterator[Finding]:
+def kills(torture: Torture, folder: Path) -> Iterator[Finding]:
     """SIGKILL at every call, and the ways to run again in turn."""
     work = every_call(folder)
+    torture.dice.shuffle(work)
+    torture.totals[KILLED] = 3 * len(work)
     for turn in range(3):
         again = {at: turn + place for place, at in enumerate(work)}
         with yard(folder / f"turn-{turn}", SITES) as place:
@@ -94,7 +98,7 @@ def kills(_: Torture, folder: Path) -> Iterator[Finding]:
                 place.folder,
                 work,
                 lambda nursery, at, again=again, place=place: killed(  # type: ignore[misc]  # bound now
-                    "SIGKILL at every system call", nursery, place.site(), at, again[at]
+                    KILLED, nursery, place.site(), at, again[at]
                 ),
             )
 
@@ -121,7 +125,8 @@ def errors(torture: Torture, folder: Path) -> Iterator[Finding]:
     plans = [(syncs, "EIO", False), (writes, "ENOSPC", True), (writes, "EIO", False), (syncs, "EIO", True)]
     plans += [(writes, "ENOSPC", False), (writes, "EDQUOT", True), (writes, "EIO", True)]
     for number, (work, error, for_ever) in enumerate(plans):
-        name = f"{error} at every {'sync' if work is syncs else 'write'}, {'from then on' if for_ever else 'once'}"
+        name = f"{error} at a {'sync' if work is syncs else 'write'}, {'from then on' if for_ever else 'once'}"
+        torture.totals[name] = len(work)
         torture.dice.shuffle(work)
         with yard(folder / f"plan-{number}", SITES) as place:
             yield from pieces(
@@ -228,7 +233,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         torture = Torture(folder=Path(folder), seed=asked.seed, dice=random.Random(asked.seed))
         suffer(torture, asked.minutes)
-    print(markdown(tally(torture.findings)))
+    lines = tally(torture.findings)
+    print(markdown(lines) + "\n")
+    for line in lines:
+        if line.fault in torture.totals:
+            print(f"{line.fault}: {line.runs} of {torture.totals[line.fault]} points")
     wrong = [each for each in torture.findings if not each.is_well]
     for each in wrong:
         print(f"WRONG {replace(each, runs=1)}")

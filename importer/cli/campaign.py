@@ -202,7 +202,7 @@ def _as_json(campaign: Campaign) -> dict[str, Any]:
 def list_(context: click.Context, /, as_json: bool, **_: Any) -> None:
     """Show the campaigns of importer.toml, with where their token comes from, and those the ledger has met."""
     configuration = file_configuration()
-    configured = [_described(name, each) for name, each in configuration.campaigns.items()]
+    configured = [_described(name, each) for name, each in configuration.all_campaigns().items()]
     known = _known(context, configuration)
     if as_json:
         met = [{"number": k.id, "name": k.name, "host": k.origin, "imports": k.imports} for k in known]

@@ -20,7 +20,8 @@ from importer.errors import UsageProblem
 from importer.machine import is_terminal, read_by_others
 
 FILE_NAME = "importer.toml"
-_WHERE = frozenset({"host", "token_env", "token_file"})
+_TOKEN = frozenset({"token_env", "token_file"})
+_WHERE = _TOKEN | {"host"}
 
 TRY_SANDBOX = """Name a campaign in importer.toml, or set IMPORTER_HOST and IMPORTER_TOKEN:
   export IMPORTER_HOST=https://app.jaicp.com
@@ -47,7 +48,7 @@ class Configuration:
                 raise UsageProblem(f"{self.path} names several campaigns: {names}.", hint="Say which with --campaign.")
             only = dict(self.campaigns) if "IMPORTER_TOKEN" not in os.environ else {}
             found, own = next(iter(only.items()), (None, {}))
-            return found, {**self._where(), **own}
+            return found, self._with_common(own)
         if name not in self.campaigns:
             near = difflib.get_close_matches(name, self.campaigns, n=1)
             known = ", ".join(sorted(self.campaigns)) or "none"
@@ -56,11 +57,20 @@ class Configuration:
                 f"There is no campaign {name!r} in {where}.",
                 hint=f"Did you mean {near[0]!r}?" if near else f"It names: {known}.",
             )
-        return name, {**self._where(), **self.campaigns[name]}
+        return name, self._with_common(self.campaigns[name])
 
-    def _where(self) -> dict[str, Any]:
-        """Host and token as said for all campaigns; options are looked up apart."""
-        return {name: self.common[name] for name in _WHERE if name in self.common}
+    def all_campaigns(self) -> dict[str, Mapping[str, Any]]:
+        """Every campaign of the file, with what the top says for all."""
+        return {name: self._with_common(own) for name, own in self.campaigns.items()}
+
+    def _with_common(self, own: Mapping[str, Any]) -> dict[str, Any]:
+        """A campaign's own settings over what the file says for all of where they are.
+
+        One that says where its token is says it alone: a token of the top must not be taken for a campaign's own.
+        """
+        says_token = any(name in own for name in _TOKEN)
+        names = _WHERE - _TOKEN if says_token else _WHERE
+        return {**{name: self.common[name] for name in names if name in self.common}, **own}
 
 
 def read_configuration(known_options: Iterable[str]) -> Configuration:

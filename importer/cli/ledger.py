@@ -31,7 +31,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group("ledger", short_help="Check, back up, repair or shrink the ledger.", epilog=EPILOG)
 def command() -> None:
-    """Look after the ledger. `check` and `backup` work beside a running import, the others own the ledger."""
+    """Look after the ledger. `check`, `backup` and `export` work beside a running import, the others own it."""
 
 
 @command.command("check", short_help="Hold the ledger against itself.")

@@ -1,4 +1,4 @@
-"""A bounded model of the protocol, explored to its end: every order of every event, within a number of sends and crashes.
+"""A bounded model of the protocol, explored to its end: every order of events, within a number of sends and crashes.
 
 One batch of two rows (and its parts, if it falls apart), a platform that forgets keys, a network that loses and delays,
 a process that may crash between any two steps, and time that may pass anywhere. Transitions are the functions of
@@ -26,6 +26,7 @@ LIFE = 4  # of a key on the platform, from its first use
 LATE = 1  # a request arrives so late at most
 QUIET = 2  # between the last send and the question that may prove absence: at least LATE and the reports' own delay
 OLDEST = LIFE + 2  # ages beyond this are all alike
+WINDOW = Window(window_s=float(LIFE), margin_s=1.0, request_s=0.0)
 JUMP = 3  # how far a wall clock is set back, once
 PHONES = ("12015550100", "12015550101")
 
@@ -86,7 +87,7 @@ class World(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What the process goes by: the protocol's functions, and the order of the sender's steps. A bug is one replaced."""
+    """What the process goes by: the protocol's functions, and the order of the sender's steps. A bug replaces one."""
 
     classify: Callable[[Exchange, int], Outcome] = protocol.classify
     arm: Callable[[Batch, Arming, Arming | None], Step] = protocol.arm
@@ -95,7 +96,7 @@ class Rules:
     expire: Callable[[Batch], Step] = protocol.expire
     absent: Callable[[Batch], Step] = protocol.absent
     find: Callable[[Sequence[str], list[SeenJob]], protocol.Finding] = protocol.find
-    window: Window = Window(window_s=LIFE * UNIT_MS / 1000, margin_s=1.0, request_s=0.0)
+    window: Window = WINDOW
     looks_again: bool = True
     is_armed_before_sent: bool = True
     quiet_units: int = QUIET
@@ -476,7 +477,7 @@ def _visible(world: World) -> Iterator[tuple[Job, ...]]:
         yield older
 
 
-# --- exchanges ---------------------------------------------------------------------------------------------------------
+# --- exchanges --------------------------------------------------------------------------------------------------------
 
 
 def _nothing(reason: str, *, is_sent: bool) -> NoAnswer:
@@ -507,7 +508,7 @@ def _front(rows: tuple[int, ...]) -> Iterator[tuple[str, Exchange]]:
     yield "lost", _nothing("reset", is_sent=True)
 
 
-# --- planted bugs (reliability: what a model check must catch) ---------------------------------------------------------
+# --- planted bugs: what a model check of this protocol must catch -----------------------------------------------------
 
 
 def _bugged_arm(batch: Batch, arming: Arming, key_since: Arming | None = None) -> Step:

@@ -1,6 +1,6 @@
 """Deterministic simulation: whole lives of an import, thousands a minute, each told by one seed.
 
-A history is a few processes in bad weather, with kills, restarts, reboots, jumping clocks and days between them, and then
+A history is a few processes in bad weather, with kills, restarts, reboots, jumping clocks and days between them, then
 good weather until nothing moves any more. Ledger, sender, reconciler and client are the real ones on a real file; the
 sandbox is the platform and the judge. `python -m tests.proof.sim --seed N` tells one history again, `--histories N`
 runs many.
@@ -36,7 +36,7 @@ from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sandbox import Sandbox, records
 from importer.sender import Carrier, Sender, SendResult, SendSettings
 
-from .mortal import NOBODY_LISTENS, ORIGIN, TOKEN, Books, MortalLedger, Prepared, invented_rows, prepared
+from .mortal import NOBODY_LISTENS, ORIGIN, TOKEN, Books, MortalLedger, Prepared, in_memory, invented_rows, prepared
 from .world import (
     CALM,
     DAY_MS,
@@ -202,7 +202,7 @@ class History:
             world.jumps()
 
     def _lose_the_ledger(self) -> None:
-        """The disk is gone; the same list is taken in elsewhere, and a person says since when sends may have been made."""
+        """The disk is gone; the same list is taken in elsewhere, and a person says since when it may have been sent."""
         self.world.note("ledger lost")
         self.world.wall_offset_ms = 0
         for path in self.folder.glob("ledger.db*"):
@@ -437,9 +437,8 @@ def _bodies_by_key(ledger: sqlite3.Connection) -> dict[str, str]:
 
 @contextlib.contextmanager
 def workshop() -> Iterator[Path]:
-    """A folder in memory where there is one: nothing here is about the disk."""
-    shared = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="importer-proof-", dir=shared if shared.is_dir() else None) as folder:
+    """A folder for histories."""
+    with tempfile.TemporaryDirectory(prefix="importer-proof-", dir=in_memory()) as folder:
         yield Path(folder)
 
 

@@ -60,9 +60,10 @@ def test_S9_reading_lists_of_every_kind_opens_no_connection_and_no_process(tmp_p
     frame.write_parquet(tmp_path / "a.parquet")
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(csv.read_bytes()))
-    for name in ("a.csv", "a.parquet", "a.jsonl", "a.csv.gz"):
-        done = checked("check", tmp_path / name, "--ledger", tmp_path / "none.db")
-        assert done.returncode == 0, (name, done.returncode, done.stderr)
+    names = [tmp_path / name for name in ("a.csv", "a.parquet", "a.jsonl", "a.csv.gz")]
+    done = checked("check", *names, "--ledger", tmp_path / "none.db")
+    assert done.returncode == 0, (done.returncode, done.stderr)
+    assert "16  rows read" in done.stdout
 
 
 def test_S10_what_is_no_ordinary_file_is_refused(bench: Bench, tmp_path: Path) -> None:

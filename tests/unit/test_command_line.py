@@ -23,6 +23,7 @@ from workbench import (
     write_list,
 )
 
+from importer.cli.config import read_configuration
 from importer.machine import Owner, OwnerLock
 
 STABLE = {
@@ -556,3 +557,14 @@ def test_check_has_the_exit_codes_of_run(shop: Shop, tmp_path: Path) -> None:
         assert shop.importer("check", path, *arguments, "--ledger", shop.ledger, "--json").code == code
     (tmp_path / "junk.csv").write_bytes(BAD_FILES["junk"])
     assert shop.importer("check", tmp_path / "junk.csv", "--ledger", shop.ledger, "--json").code == 4
+
+
+def test_a_campaigns_own_token_is_never_replaced_by_that_of_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token file at the top and a variable in the section: the section's own counts."""
+    text = 'host = "https://calls.example"\ntoken_file = "top.token"\n[campaign.b]\ntoken_env = "B_TOKEN"\n'
+    (tmp_path / "importer.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    name, campaign = read_configuration([]).campaign("b")
+    assert (name, dict(campaign)) == ("b", {"host": "https://calls.example", "token_env": "B_TOKEN"})

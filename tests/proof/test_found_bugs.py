@@ -1,0 +1,201 @@
+"""What the model and the simulation once found, each told again in a few lines."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from importer import protocol
+from importer.client import Found, JobReport
+from importer.ledger import Ledger
+from importer.ledger.records import Sendable, Settlement
+from importer.model import Exchange
+from importer.protocol import Arming, State
+from importer.reconcile import Reconciler, ReconcileSettings
+from importer.sender import Sender, SendSettings
+
+from .mortal import NOBODY_LISTENS, OWNER, Prepared, invented_rows, prepared
+from .world import START_MS, Napping, SeededCrew, World
+
+
+class Shown:
+    """Reports that show these call jobs, to whoever asks for the right time."""
+
+    def __init__(self, *jobs: tuple[str, str, int]) -> None:
+        self._jobs = jobs
+
+    def iter_job_reports_by_date(
+        self, created_from: datetime | None = None, created_to: datetime | None = None
+    ) -> Iterable[JobReport]:
+        assert created_from is not None
+        assert created_to is not None
+        for job_id, phone, after_s in self._jobs:
+            created_at = datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(seconds=after_s)
+            if created_from <= created_at <= created_to:
+                yield report(job_id, phone, created_at)
+
+    def job_reports(self, *, ids: Iterable[str] = ()) -> Found[JobReport]:
+        return Found(items=())
+
+    def status(self) -> str:
+        return "inProgress"
+
+
+def report(job_id: str, phone: str, created_at: datetime) -> JobReport:
+    return JobReport(
+        phone=phone, call_job_id=job_id, created_at=created_at, attempts_count=0, redial_number=None, status=None,
+        finished_at=None, tag_name=None, tag_payload=None, call_duration_s=None, report_data=None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def world() -> World:
+    return World(dice=random.Random(0), turns_left=10_000)
+
+
+@pytest.fixture
+def singles(tmp_path: Path) -> Prepared:
+    """Three requests of one row; the first and the last are for one phone."""
+    return prepared(tmp_path / "list", invented_rows(3, shared=1), 1)
+
+
+def opened(made: Prepared, world: World) -> Ledger:
+    return Ledger(made.ledger, OWNER, now_ms=world.moment().unix_ms)
+
+
+def arming(world: World, *, is_dated: bool = True) -> Arming:
+    moment = world.moment()
+    low_ms = world.true_ms if is_dated else None
+    return Arming(server_low_ms=low_ms, boot_ms=moment.boot_ms, boot_id=moment.boot_id)
+
+
+def sent(ledger: Ledger, world: World, batch_id: int, reason: str = "timeout", *, is_dated: bool = True) -> Sendable:
+    """Arms a batch and settles it as unknown."""
+    sendable, here = ledger.sends.load(batch_id), arming(world, is_dated=is_dated)
+    armed = protocol.arm(sendable.batch, here).batch
+    ledger.sends.advance(armed=[(sendable, armed)], arming=here, now_ms=world.moment().unix_ms)
+    step = protocol.settle(armed, protocol.Unknown(kind=reason), phones=(), jitter=0.5)
+    ended = Settlement(
+        sendable=sendable, after=step.batch, reason="", outcome=f"unknown: {reason}", status=None,
+        server_date_ms=None, elapsed_ms=1, receipt=None,
+    )  # fmt: skip
+    ledger.sends.advance(settled=[ended], now_ms=world.moment().unix_ms)
+    return ledger.sends.load(batch_id)
+
+
+def parked(ledger: Ledger, world: World, batch_id: int) -> None:
+    sendable = ledger.sends.load(batch_id)
+    ledger.sends.change(sendable, protocol.park(sendable.batch, "p").batch, "p", now_ms=world.moment().unix_ms)
+
+
+def reconciler(ledger: Ledger, world: World, reports: Shown) -> Reconciler:
+    return Reconciler(
+        ledger=ledger,
+        reports=reports,
+        settings=ReconcileSettings(),
+        observer=NOBODY_LISTENS,
+        now=world.moment,
+        is_stopping=world.is_stopping,
+        nap=Napping(world).rest,
+    )
+
+
+def test_a_call_job_that_another_open_batch_may_own_settles_none(singles: Prepared, world: World) -> None:
+    """One batch waits, carried out; another in doubt, not carried out, is for the same phone: the job is not its."""
+    with opened(singles, world) as ledger:
+        sent(ledger, world, 1)
+        sent(ledger, world, 3)
+        parked(ledger, world, 3)
+        reconciler(ledger, world, Shown(("4711", singles.phones[0], 0))).run(singles.an_import.id)
+        assert ledger.sends.load(3).batch.state is State.IN_DOUBT
+
+
+def test_a_send_without_the_platforms_time_is_looked_for_in_all_of_time(singles: Prepared, world: World) -> None:
+    """The second send had a Date, the first, which was carried out, had none: its call job is found all the same."""
+    with opened(singles, world) as ledger:
+        sent(ledger, world, 2, is_dated=False)
+        world.passes(20 * 3_600_000)
+        sent(ledger, world, 2)
+        parked(ledger, world, 2)
+        done = reconciler(ledger, world, Shown(("4711", f"+{singles.phones[1]}", 0))).run(singles.an_import.id)
+        assert (done.found_rows, done.absent_rows) == (1, 0)
+
+
+def test_a_wall_clock_that_is_years_behind_does_not_move_the_span(singles: Prepared, world: World) -> None:
+    """The platform's clock alone says when a call job can have been made."""
+    world.wall_offset_ms = -400 * 86_400_000
+    with opened(singles, world) as ledger:
+        sent(ledger, world, 2)
+        parked(ledger, world, 2)
+        done = reconciler(ledger, world, Shown(("4711", singles.phones[1], 3_600))).run(singles.an_import.id)
+        assert (done.found_rows, done.absent_rows) == (1, 0)
+
+
+def test_a_second_run_of_a_reconciler_counts_anew_what_is_absent(singles: Prepared, world: World) -> None:
+    """Or a run would send and reconcile for ever, because something was absent once."""
+    shown = Shown(("4711", singles.phones[0], 0), ("4712", singles.phones[0], 60))
+    with opened(singles, world) as ledger:
+        for batch_id in (1, 2, 3):
+            sent(ledger, world, batch_id)
+            parked(ledger, world, batch_id)
+        asking = reconciler(ledger, world, shown)
+        assert asking.run(singles.an_import.id).absent_rows == 1
+        again = asking.run(singles.an_import.id)
+        assert (again.absent_rows, again.undecided_rows) == (0, 2)
+
+
+def test_many_batches_of_a_lost_ledger_are_put_in_doubt_one_after_another(tmp_path: Path, world: World) -> None:
+    """However many there are: no stack grows with them."""
+    rows = [
+        (f"+1{area}55501{place:02}", "") for area in range(201, 220) for place in range(100) if area not in (204, 211)
+    ]
+    made = prepared(tmp_path / "list", rows, 1)
+    with opened(made, world) as ledger:
+        old = Arming(server_low_ms=START_MS - 10 * 86_400_000, boot_ms=-10 * 86_400_000, boot_id="boot-0")
+        result = sender(ledger, made, world, adopted=old).run()
+        assert (result.ending, result.balance.in_doubt) == ("done", len(rows))
+
+
+def test_what_may_have_been_sent_is_never_cut_for_first(tmp_path: Path, world: World) -> None:
+    """Parts have keys of their own: a batch that a lost ledger may have sent is left for a run without --first."""
+    made = prepared(tmp_path / "list", invented_rows(8, shared=0), 4)
+    with opened(made, world) as ledger:
+        young = Arming(server_low_ms=START_MS - 60_000, boot_ms=0, boot_id="boot-9")
+        result = sender(ledger, made, world, adopted=young, first_rows=2).run()
+        assert (result.ending, result.balance.pending) == ("first", 8)
+        assert [batch.batch.size_rows for batch in ledger.sends.frozen(made.an_import.id, 0, 9)] == [4, 4]
+
+
+def sender(ledger: Ledger, made: Prepared, world: World, *, adopted: Arming, first_rows: int | None = None) -> Sender:
+    return Sender(
+        ledger=ledger,
+        import_id=made.an_import.id,
+        key_seed=made.campaign.key_seed,
+        carrier=Nobody(),
+        settings=SendSettings(first_rows=first_rows),
+        observer=NOBODY_LISTENS,
+        now=world.moment,
+        is_stopping=world.is_stopping,
+        server_clock=protocol.calibrated(world.true_ms, 0, world.moment().boot_ms, world.moment().boot_id),
+        adopted=adopted,
+        crew=lambda size: SeededCrew(world, size),
+    )
+
+
+class Nobody:
+    """A carrier that must not be asked."""
+
+    def send_batch(self, body: bytes, key: str, *, last_look: object = None) -> Exchange:
+        raise AssertionError("something was sent")
+
+
+def test_a_run_killed_before_its_first_counter_is_no_time_travel(singles: Prepared, world: World) -> None:
+    """The ledger says that a run began, no counter lies beside it, and nothing was ever armed."""
+    with opened(singles, world) as ledger:
+        with ledger.store.transaction():
+            ledger.store.connection.execute("UPDATE ledger_info SET sessions = sessions + 1")
+        ledger.witness.judge()
