@@ -1,4 +1,4 @@
-"""How long it takes to bring the outcomes of many call jobs into a ledger and to write them out, and in how much memory.
+"""How long it takes to bring the outcomes of many call jobs into a ledger and to write them out, in how much memory.
 
 The ledger is made by plain SQL, the reports by this process, so what is measured is ours: no network, no platform.
 
@@ -97,8 +97,8 @@ def add_batch(connection: sqlite3.Connection, batch_id: int, first: int, end: in
     body = json.dumps(items, separators=(",", ":")).encode()
     ids = json.dumps({"ids": [f"j{item['phone']}" for item in items]})
     connection.execute(
-        "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, sends, changed_ms) "
-        "VALUES (?, 1, 'accepted', ?, ?, ?, ?, 1, 0)",
+        "INSERT INTO batches (id, import_id, state, size_rows, first_row_id, last_row_id, request_key, sends, "
+        "changed_ms) VALUES (?, 1, 'accepted', ?, ?, ?, ?, 1, 0)",
         [batch_id, len(items), first, end - 1, f"key-{batch_id}"],
     )
     connection.execute(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from importer import keys
-from importer.client import Campaign
+from importer.client import ApiError, Campaign
 from importer.errors import ApiAway, ListProblem, UsageProblem
 from importer.ledger.campaign_book import CampaignBook, KnownCampaign
 
@@ -80,6 +80,14 @@ def watch(api: Control, patience: Patience) -> Steered:
     """Waits until a campaign has nothing left to call. **Errors**: ApiError."""
     after = _awaited(api, patience, is_done, is_waiting=True)
     return Steered(campaign=after, was_done=False, is_reached=is_done(after))
+
+
+def is_over(api: Control) -> bool:
+    """True when the campaign makes no more calls, ever; False also when it cannot be asked."""
+    try:
+        return api.campaign().status in _OVER
+    except ApiError:
+        return False
 
 
 def is_done(campaign: Campaign) -> bool:

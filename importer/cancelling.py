@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from importer import phones
-from importer.client import ApiBusy, Found
+from importer.client import Found
 from importer.errors import ApiAway, UsageProblem
 from importer.intake import find_column, likely_phone_column
 from importer.ledger import Ledger
@@ -25,12 +25,9 @@ from importer.ledger.picking import pick
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment
 from importer.outcomes import Refresher, RefreshSettings
-from importer.outcomes.refreshing import Reports
+from importer.outcomes.refreshing import TRIES, Reports, wait_before
 from importer.phones import PhoneRules
 from importer.sources import open_list
-
-TRIES = 4
-FIRST_NAP_S = 1.0
 
 
 class Platform(Reports, Protocol):
@@ -185,10 +182,10 @@ class Canceller:
             try:
                 return self._platform.cancel(ids=request.ids, key=request.key)
             except ApiAway as problem:
-                if tried + 1 == TRIES or self._is_stopping():
+                wait_s = wait_before(problem, tried)
+                if tried + 1 == TRIES or wait_s is None or self._is_stopping():
                     raise
-                told_s = problem.retry_after_s if isinstance(problem, ApiBusy) else None
-                self._nap(FIRST_NAP_S * 2**tried if told_s is None else told_s)
+                self._nap(wait_s)
         raise AssertionError("the last try returns or raises")  # pragma: no cover
 
     def _undone(self, before: dict[str, int], *, is_whole: bool) -> Undone:

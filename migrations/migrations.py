@@ -146,8 +146,10 @@ CREATE TABLE evidence (
     detail TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX evidence_by_batch ON evidence(batch_id);
-CREATE TRIGGER evidence_is_append_only BEFORE UPDATE ON evidence BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
-CREATE TRIGGER evidence_stays BEFORE DELETE ON evidence BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
+CREATE TRIGGER evidence_is_append_only BEFORE UPDATE ON evidence
+BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
+CREATE TRIGGER evidence_stays BEFORE DELETE ON evidence
+BEGIN SELECT raise(ABORT, 'evidence is append-only'); END;
 
 CREATE TABLE rows (
     id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never used twice: skips name the row they repeat

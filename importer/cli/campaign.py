@@ -113,7 +113,7 @@ def _steer(context: click.Context, verb: str, *, is_waiting: bool, as_json: bool
 def _reached(context: click.Context, *, is_quiet: bool) -> Iterator[tuple[CallsApi, Patience]]:
     """The campaign's API, and how to wait: told of changes, ended by Ctrl-C."""
     from importer.campaigns import Patience
-    from importer.cli.engine import calls_api
+    from importer.cli.engine import calls_api, nap
     from importer.cli.logs import start_log
 
     target = target_of(asked(context))
@@ -122,20 +122,11 @@ def _reached(context: click.Context, *, is_quiet: bool) -> Iterator[tuple[CallsA
         yield (
             api,
             Patience(
-                nap=lambda wait_s: _nap(signals, wait_s),
+                nap=lambda wait_s: nap(signals, wait_s),
                 is_stopping=lambda: signals.received is not None,
                 tell=_teller(is_quiet=is_quiet),
             ),
         )
-
-
-def _nap(signals: StopSignals, wait_s: float) -> None:
-    """Sleeps in short pieces, so that Ctrl-C ends it."""
-    import time
-
-    until_s = time.monotonic() + wait_s
-    while signals.received is None and time.monotonic() < until_s:
-        time.sleep(0.1)
 
 
 def _teller(*, is_quiet: bool) -> Any:

@@ -76,7 +76,7 @@ def command(
     not cut off.
     """
     from importer.cancelling import Canceller
-    from importer.cli.engine import own_campaign
+    from importer.cli.engine import nap, own_campaign
     from importer.machine import now
 
     if import_id is None and phones is None and where is None:
@@ -90,6 +90,7 @@ def command(
             campaign=campaign,
             now=now,
             is_stopping=lambda: signals.received is not None,
+            nap=lambda wait_s: nap(signals, wait_s),
         )
         standing = canceller.look(choice)
         if not as_json:

@@ -105,6 +105,13 @@ def _asked_for(settings: RunSettings, asks_as: str) -> Ledger:
         time.sleep(NAP_S)
 
 
+def nap(signals: StopSignals, wait_s: float) -> None:
+    """Sleeps in short pieces, so that Ctrl-C ends it."""
+    until_s = time.monotonic() + wait_s
+    while signals.received is None and time.monotonic() < until_s:
+        time.sleep(min(0.1, wait_s))
+
+
 def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi:
     """The client of a campaign, reached as the options say. **Errors**: UsageProblem for settings that cannot be."""
     from importer.client import CallsApi

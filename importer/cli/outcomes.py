@@ -125,6 +125,7 @@ class _Page:
         options = asked(context)
         self._settings = settings
         self._is_quiet = is_quiet
+        self._is_over = False
         self._run_settings: RunSettings | None = None
         self.ledger = options.ledger
         if is_offline:
@@ -135,16 +136,22 @@ class _Page:
 
     def brought(self, signals: StopSignals, *, interval_s: float | None) -> Refreshed | None:
         """Asks the platform, once or until all is done; None when nobody was to be asked."""
+        from importer.cli.engine import nap
+
         if self._run_settings is None:
             return None
         done = self._refreshed(self._run_settings, signals)
-        while interval_s is not None and signals.received is None and not self.funnel().is_done:
-            _nap(signals, interval_s)
+        while interval_s is not None and signals.received is None and not self._is_done():
+            nap(signals, interval_s)
             if signals.received is None:
                 with self._tolerant():
                     done = self._refreshed(self._run_settings, signals)
-        is_cut = signals.received is not None and not self.funnel().is_done and interval_s is not None
+        is_cut = signals.received is not None and not self._is_done() and interval_s is not None
         return replace(done, is_whole=False) if is_cut else done
+
+    def _is_done(self) -> bool:
+        """Nothing more is to be expected: every call job has finished, or the campaign is over."""
+        return self._is_over or self.funnel().is_done
 
     @contextlib.contextmanager
     def _tolerant(self) -> Iterator[None]:
@@ -159,7 +166,8 @@ class _Page:
 
     def _refreshed(self, settings: RunSettings, signals: StopSignals) -> Refreshed:
         """One refresh. The ledger is owned only as long as it takes, so that a run may come between two."""
-        from importer.cli.engine import own_campaign
+        from importer.campaigns import is_over
+        from importer.cli.engine import nap, own_campaign
         from importer.machine import now
         from importer.outcomes import Refresher
         from importer.run import judge_campaign
@@ -173,8 +181,10 @@ class _Page:
                 now=now,
                 is_stopping=lambda: signals.received is not None,
                 tell=_Meter(is_quiet=self._is_quiet),
+                nap=lambda wait_s: nap(signals, wait_s),
             )
             done = refresher.run(self._import.id)
+            self._is_over = is_over(api)
         self._tell_funnel()
         return done
 
@@ -264,12 +274,6 @@ def funnel_line(funnel: Funnel) -> str:
     share = funnel.finished / funnel.accepted if funnel.accepted else 1.0
     parts = [f"{status or 'not shown yet'} {jobs:,}" for status, jobs in _by_status(funnel)]
     return " · ".join([f"{funnel.finished:,} of {funnel.accepted:,} finished ({share:.0%})", *parts])
-
-
-def _nap(signals: StopSignals, wait_s: float) -> None:
-    until_s = time.monotonic() + wait_s
-    while signals.received is None and time.monotonic() < until_s:
-        time.sleep(min(0.1, wait_s))
 
 
 class _Meter:

@@ -26,6 +26,7 @@ BATCHES_AT_ONCE = 1_000
 YOUNG_MS = 3_600_000
 TRIES = 4
 FIRST_NAP_S = 1.0
+LONGEST_NAP_S = 120.0
 _TOO_LARGE = 413
 _REQUESTS_PER_UNKNOWN = 20
 
@@ -218,9 +219,10 @@ class Refresher:
             try:
                 found = ask(ids=ids)
             except ApiAway as problem:
-                if tried + 1 == TRIES or self._is_stopping() or _is_too_large(problem):
+                wait_s = wait_before(problem, tried)
+                if tried + 1 == TRIES or wait_s is None or self._is_stopping() or _is_too_large(problem):
                     raise
-                self._nap(_wait_s(problem, tried))
+                self._nap(wait_s)
             else:
                 self._owe(len(found.unknown_ids) * _REQUESTS_PER_UNKNOWN)
                 return found
@@ -247,9 +249,10 @@ def _is_too_large(problem: Exception) -> bool:
     return isinstance(problem, ApiUnanswered) and problem.reason == "too-large"
 
 
-def _wait_s(problem: ApiAway, tried: int) -> float:
+def wait_before(problem: ApiAway, tried: int) -> float | None:
+    """Seconds to wait before asking again; None when the platform wants more than a person would wait for."""
     if isinstance(problem, ApiBusy) and problem.retry_after_s is not None:
-        return problem.retry_after_s
+        return problem.retry_after_s if problem.retry_after_s <= LONGEST_NAP_S else None
     return FIRST_NAP_S * float(2**tried)
 
 

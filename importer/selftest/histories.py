@@ -188,7 +188,7 @@ class Fault:
     name: str
     history: History
     at: str = CALM
-    times: int = 3
+    times: int = 2
 
 
 CROSSING_FAULTS: Mapping[str, Fault] = MappingProxyType(
@@ -198,13 +198,13 @@ CROSSING_FAULTS: Mapping[str, Fault] = MappingProxyType(
     }
 )
 FAULTS: tuple[Fault, ...] = (
-    Fault(name="the platform forgot the key meanwhile", history=key_forgotten, at=FORGETFUL, times=4),
+    Fault(name="the platform forgot the key meanwhile", history=key_forgotten, at=FORGETFUL, times=3),
     Fault(name="answers lost, cut, refused, and SIGKILL at random moments", history=killed_by_the_clock, at=ROUGH),
     Fault(name="answers lost, cut, refused, and SIGKILL while recovering", history=killed_while_recovering, at=ROUGH),
     Fault(name="another batch size after a SIGKILL", history=other_batch_size),
     Fault(name="the list edited after a SIGKILL", history=edited_list),
     Fault(name="two runners on one ledger", history=two_runners),
     Fault(name="the ledger lost after a SIGKILL, adopted", history=ledger_lost),
-    Fault(name="clock jumps around a SIGKILL", history=clock_jumps),
-    Fault(name="power cut, then the same command again", history=power_cut, times=6),
+    Fault(name="clock jumps around a SIGKILL", history=clock_jumps, times=3),
+    Fault(name="power cut, then the same command again", history=power_cut, times=4),
 )

@@ -290,7 +290,7 @@ def test_reports_are_believed(half: Shop, api: CallsApi) -> None:
 
 def test_batches_that_were_armed_are_not_withdrawn(serve: Serve, tmp_path: Path) -> None:
     """What may have been sent is settled first: it is told, and exit 7 says that a later command can."""
-    platform = serve("status:code=503,op=addPhones,times=1")
+    platform = serve("status:code=503,retry-after=1,op=addPhones,times=1")
     shop = Shop(folder=tmp_path, origin=platform.origin)
     rows = write_list(tmp_path / "list.csv", people(6))
     assert shop.run(rows, "--batch-size", "3", "--first", "3", "--patience", "200ms").code == 7

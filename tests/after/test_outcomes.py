@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from workbench import TOKEN, Platform, Said, Serve, Shop, people, start, write_list
+from workbench import TOKEN, Platform, Said, Serve, Shop, people, sandbox_control, start, write_list
 
 from importer import machine
 from importer.client import CallsApi, Found, JobReport
@@ -234,6 +234,22 @@ def test_watching_ends_when_every_call_job_has_finished(serve: Serve, tmp_path: 
     shop.run(write_list(tmp_path / "list.csv", people(5)))
     said = outcomes(shop, "--watch", "--interval", "200ms")
     assert (said.code, "5 of 5 finished (100%)" in said.err) == (0, True)
+
+
+def test_a_watch_ends_when_the_campaign_is_over(platform: Platform, shop: Shop, tmp_path: Path) -> None:
+    """A campaign that was stopped makes no more calls, whatever its call jobs say."""
+    shop.run(write_list(tmp_path / "list.csv", people(3)))
+    sandbox_control(platform, "stop")
+    said = outcomes(shop, "--watch", "--interval", "100ms", "--json")
+    assert (said.code, said.json["by_status"]) == (0, {"notDone": 3})
+
+
+def test_a_wait_longer_than_anybody_s_patience_is_exit_7(serve: Serve, tmp_path: Path) -> None:
+    """Told to come back in an hour, it does not sit there for an hour."""
+    platform = serve("status:code=429,retry-after=3600,op=callJob/getReport", speed=FAST)
+    shop = Shop(folder=tmp_path, origin=platform.origin)
+    shop.run(write_list(tmp_path / "list.csv", people(2)))
+    assert outcomes(shop, "--json").json["exit_code"] == 7
 
 
 def test_ctrl_c_ends_a_watch(platform: Platform, shop: Shop, tmp_path: Path) -> None:

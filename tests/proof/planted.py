@@ -240,7 +240,6 @@ PLANTED: dict[str, Parts] = {
     "first arming is forgotten": _sent(ForgetsFirstArming),
     "a crash is innocent": _sent(InnocentCrash),
     "a new day for an old key": _sent(NewDayForAnOldKey),
-    "no rivals": _doubted(NoRivals),
     "our clock for theirs": _doubted(OursForTheirs),
     "claims are ignored": _doubted(ClaimsNothing),
     "a lost ledger is trusted": Parts(sender=TrustsTheLost),

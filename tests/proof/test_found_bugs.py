@@ -12,13 +12,16 @@ import pytest
 from importer import protocol
 from importer.client import Found, JobReport
 from importer.ledger import Ledger
+from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.records import Sendable, Settlement
+from importer.ledger.send_book import SendBook
 from importer.model import Exchange
 from importer.protocol import Arming, State
 from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sender import Sender, SendSettings
 
-from .mortal import NOBODY_LISTENS, OWNER, Prepared, invented_rows, prepared
+from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared
+from .planted import NoRivals
 from .world import START_MS, Napping, SeededCrew, World
 
 
@@ -104,14 +107,20 @@ def reconciler(ledger: Ledger, world: World, reports: Shown) -> Reconciler:
     )
 
 
-def test_a_call_job_that_another_open_batch_may_own_settles_none(singles: Prepared, world: World) -> None:
-    """One batch waits, carried out; another in doubt, not carried out, is for the same phone: the job is not its."""
-    with opened(singles, world) as ledger:
+@pytest.mark.parametrize(("book", "ends"), [(DoubtBook, State.IN_DOUBT), (NoRivals, State.ACCEPTED)])
+def test_a_call_job_that_another_open_batch_may_own_settles_none(
+    singles: Prepared, world: World, book: type[DoubtBook], ends: State
+) -> None:
+    """One batch waits, carried out; another in doubt, not carried out, is for the same phone: the job is not its.
+
+    A book that knows no rivals, a planted bug, would call the second accepted and so lose its row.
+    """
+    with MortalLedger(singles.ledger, world, (SendBook, book)) as ledger:
         sent(ledger, world, 1)
         sent(ledger, world, 3)
         parked(ledger, world, 3)
         reconciler(ledger, world, Shown(("4711", singles.phones[0], 0))).run(singles.an_import.id)
-        assert ledger.sends.load(3).batch.state is State.IN_DOUBT
+        assert ledger.sends.load(3).batch.state is ends
 
 
 def test_a_send_without_the_platforms_time_is_looked_for_in_all_of_time(singles: Prepared, world: World) -> None:

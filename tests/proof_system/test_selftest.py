@@ -18,7 +18,7 @@ from importer.selftest.histories import FAULTS
 from importer.selftest.powercut import EVERY_STATE
 
 pytestmark = pytest.mark.slow
-SLEEPERS = 4  # the first places of the plan wait for a key to be forgotten; the long torture has them
+SLEEPERS = 3  # the first places of the plan wait for a key to be forgotten; the long torture has them
 
 
 def crash(*arguments: str) -> Said:
@@ -32,16 +32,16 @@ def quiet(folder: Path, seed: int, rounds: int, *options: str) -> CrashReport:
 
 def test_selftest_crash_loses_nothing_and_says_what_it_covered(tmp_path: Path) -> None:
     """A stretch of the plan with every kind of fault but the slow one."""
-    report = quiet(tmp_path, SLEEPERS, 28)
+    report = quiet(tmp_path, SLEEPERS, 22)
     assert (report.failures, report.skipped) == ((), ())
     assert (report.lost, report.duplicated, report.is_proved) == (0, 0, True)
-    assert sum(line.runs for line in report.lines if line.fault != EVERY_STATE) == 28
+    assert sum(line.runs for line in report.lines if line.fault != EVERY_STATE) == 22
     assert report.covered[BEFORE_COMMIT][0] >= 12
 
 
 def test_selftest_says_what_it_left_out_where_nothing_can_be_traced() -> None:
     """Without strace there is no record to cut; the rest is done all the same."""
-    words = ("--seed", str(SLEEPERS + 9), "--rounds", "1", "--json")
+    words = ("--seed", str(SLEEPERS + 6), "--rounds", "1", "--json")
     said = command("selftest", "crash", *words, PATH=str(Path(sys.executable).parent))
     assert said.code == 0
     assert ["strace" in line for line in said.json["left_out"]] == [True]
@@ -51,7 +51,7 @@ def test_selftest_says_what_it_left_out_where_nothing_can_be_traced() -> None:
 def test_planted_a_platform_that_forgets_its_keys_is_found_out_and_the_seed_repeats_it(tmp_path: Path) -> None:
     """What the promise rests on is taken away: some row is called twice, and its seed alone shows it again."""
     planted = ("--fault", "forget-keys", "--fault", "lose-answer:every=2")
-    report = quiet(tmp_path / "some", SLEEPERS + 6, 2, *planted)
+    report = quiet(tmp_path / "some", SLEEPERS + 4, 2, *planted)
     assert report.duplicated
     assert not report.is_proved
     seed = next(failure.seed for failure in report.failures if failure.duplicated and failure.seed is not None)

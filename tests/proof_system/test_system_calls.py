@@ -1,7 +1,7 @@
 """Killed at its system calls, or let down by them: the same command again leaves each row with one call job.
 
 A small run is counted once; then it meets its fault at every call that syncs, renames, removes or talks to the network,
-and at every sixth write. The long torture takes every write, and restarts that are killed as well.
+and at every ninth write. The long torture takes every write, and restarts that are killed as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .nursery import Nursery
 from .yard import CALLS, NETWORK, SYNCS, At, calls_of, failed, killed, over, points, yard
 
 pytestmark = pytest.mark.slow
-EVERY_SIXTH, EVERY_TWENTIETH, EVERY_THIRD = 6, 20, 3
+EVERY_NINTH, EVERY_TWENTIETH, EVERY_THIRD = 9, 20, 3
 
 
 def well(findings: list[Finding]) -> int:
@@ -35,7 +35,7 @@ def test_f1_killed_at_its_system_calls_each_row_has_one_job(tmp_path: Path) -> N
         assert counts["sendto"] >= 6
         assert counts["rename"] >= 3, "the counter and the owner are renamed into place"
         chosen = points(counts, [call for call in CALLS if call != "pwrite64"])
-        chosen += points(counts, ["pwrite64"], of_each=EVERY_SIXTH)
+        chosen += points(counts, ["pwrite64"], of_each=EVERY_NINTH)
 
         def kill(nursery: Nursery, point: tuple[int, At]) -> Finding:
             return killed("killed", nursery, place.site(), point[1], again=point[0])
