@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from importer import machine
-from importer.client import Found, JobReport
+from importer.client import AttemptReport, Found, JobReport
 from importer.ledger import Ledger, LedgerReader
 from importer.machine import Owner
 from importer.outcomes import Refresher, RefreshSettings
@@ -42,7 +42,7 @@ class Reports:
         self.requests += 1
         return Found(items=tuple(map(report, ids)))
 
-    def attempt_reports(self, *, ids: Iterable[str] = ()) -> Found:
+    def attempt_reports(self, *, ids: Iterable[str] = ()) -> Found[AttemptReport]:
         raise NotImplementedError
 
 

@@ -103,7 +103,8 @@ def repair(context: click.Context, /, into: Path | None, as_json: bool, **_: Any
     from importer.ledger.salvage import salvage
     from importer.machine import OwnerLock, now, this_process
 
-    path = asked(context).ledger
+    options = asked(context)
+    path = options.ledger
     if not path.exists():
         raise LedgerProblem(f"There is no ledger at {path}.", hint="Name one with --ledger.")
     target = into or path.with_name(f"{path.name}.repaired")
@@ -112,7 +113,7 @@ def repair(context: click.Context, /, into: Path | None, as_json: bool, **_: Any
     if holder is not None:
         raise LedgerHeld(f"The ledger {path} is in use by {holder}.", hint="Stop it first; then repair.")
     try:
-        salvaged = salvage(path, target, now_ms=now().unix_ms)
+        salvaged = salvage(path, target, now_ms=now().unix_ms, is_network_fine=options.is_network_ledger_fine)
     finally:
         lock.release()
     code = 0 if salvaged.is_whole else 8

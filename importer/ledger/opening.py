@@ -97,7 +97,7 @@ def open_writer(path: Path, *, is_network_fine: bool = False, mounts: Path = MOU
     """
     make_private_folder(path.parent)
     _judge_place(path, mounts, is_network_fine=is_network_fine)
-    is_new = not path.exists() or path.stat().st_size == 0 or _judge_header(path) == 0
+    is_new = not path.exists() or path.stat().st_size == 0 or _judge_header(path, is_owner=True) == 0
     with private_umask(), translated(path, "opened"):
         connection = sqlite3.connect(_uri(path, "rwc"), uri=True, isolation_level=None)
         path.chmod(PRIVATE_FILE_MODE)  # copied here by hand, perhaps; its -wal will have the same mode
@@ -158,12 +158,19 @@ def _judge_place(path: Path, mounts: Path, *, is_network_fine: bool) -> None:
         )
 
 
-def _judge_header(path: Path) -> int:
-    """The schema version in the file, read without changing anything."""
-    with translated(path, "read"), contextlib.closing(sqlite3.connect(_uri(path, "ro"), uri=True)) as probe:
-        application = int(probe.execute("PRAGMA application_id").fetchone()[0])
-        version = int(probe.execute("PRAGMA user_version").fetchone()[0])
-        is_blank = not probe.execute("SELECT count(*) FROM sqlite_master WHERE name NOT GLOB ?", [_STEPS]).fetchone()[0]
+def _judge_header(path: Path, *, is_owner: bool = False) -> int:
+    """The schema version in the file, read without changing anything.
+
+    What a killed process left in a journal cannot be rolled back through a connection that only reads; the owner of the
+    ledger lets SQLite do so.
+    """
+    with translated(path, "read"):
+        try:
+            application, version, is_blank = _read_header(path, "ro")
+        except sqlite3.OperationalError as problem:
+            if not is_owner or not problem.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+                raise
+            application, version, is_blank = _read_header(path, "rw")
     if is_blank and application == 0 == version:
         return 0  # made, and killed before its first step
     if application != APPLICATION_ID:
@@ -174,6 +181,14 @@ def _judge_header(path: Path) -> int:
             hint="Update importer: pip install --upgrade phone-list-importer",
         )
     return version
+
+
+def _read_header(path: Path, mode: str) -> tuple[int, int, bool]:
+    with contextlib.closing(sqlite3.connect(_uri(path, mode), uri=True)) as probe:
+        application = int(probe.execute("PRAGMA application_id").fetchone()[0])
+        version = int(probe.execute("PRAGMA user_version").fetchone()[0])
+        tables = probe.execute("SELECT count(*) FROM sqlite_master WHERE name NOT GLOB ?", [_STEPS]).fetchone()[0]
+    return application, version, not tables
 
 
 def _apply_settings(connection: sqlite3.Connection, settings: dict[str, str | int]) -> None:
@@ -194,7 +209,16 @@ def _migrate(connection: sqlite3.Connection, path: Path, *, is_new: bool) -> Non
         return
     if not is_new:
         _back_up(connection, path)
-    migrations.apply(database)
+    connection.execute(
+        "BEGIN IMMEDIATE"
+    )  # one transaction around the steps, each of which makes a savepoint of its own
+    try:
+        migrations.apply(database)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _back_up(connection: sqlite3.Connection, path: Path) -> None:

@@ -77,7 +77,7 @@ class Salvaged:
         return not any(lost) and not self.health.findings
 
 
-def salvage(path: Path, target: Path, *, now_ms: int) -> Salvaged:
+def salvage(path: Path, target: Path, *, now_ms: int, is_network_fine: bool = False) -> Salvaged:
     """Makes a new ledger at `target` of what can be read of `path`. The caller owns `path`, which is never written.
 
     **Crash**: `target` is there whole or not at all. **Errors**: UsageProblem when `target` is there already;
@@ -88,7 +88,8 @@ def salvage(path: Path, target: Path, *, now_ms: int) -> Salvaged:
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         with opened_wreck(path) as wreck:
-            with contextlib.closing(open_writer(unfinished)) as connection, translated(unfinished, "written"):
+            writer = open_writer(unfinished, is_network_fine=is_network_fine)
+            with contextlib.closing(writer) as connection, translated(unfinished, "written"):
                 salvaged = _Salvage(wreck, connection, path, now_ms).run()
             is_newest = _is_newest(wreck, path, salvaged)
         salvaged.health = check_ledger(unfinished)
@@ -101,7 +102,7 @@ def salvage(path: Path, target: Path, *, now_ms: int) -> Salvaged:
         for ending in ("", "-wal", "-shm"):
             unfinished.with_name(f"{unfinished.name}{ending}").unlink(missing_ok=True)
     if is_newest:
-        _begin_counter(target)
+        _begin_counter(target, is_network_fine=is_network_fine)
     return salvaged
 
 
@@ -115,8 +116,8 @@ def _is_newest(wreck: Wreck, path: Path, salvaged: Salvaged) -> bool:
     return True
 
 
-def _begin_counter(target: Path) -> None:
-    with contextlib.closing(open_writer(target)) as connection:
+def _begin_counter(target: Path, *, is_network_fine: bool) -> None:
+    with contextlib.closing(open_writer(target, is_network_fine=is_network_fine)) as connection:
         Witness(Store(connection, target)).note(0)
 
 

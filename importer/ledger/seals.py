@@ -37,12 +37,10 @@ def sealed(content: Mapping[str, Any], stub: Stub) -> str:
     return _compact({**bare, "seal": hashlib.sha256(message).hexdigest()[:_SEAL_CHARACTERS]})
 
 
-def is_intact(text: str, stub: Stub) -> bool | None:
-    """Whether a kept receipt is as it was sealed; None for one that was never sealed."""
+def is_intact(text: str, stub: Stub) -> bool:
+    """Whether a kept receipt is as it was sealed. Every receipt is: one without a seal has lost it."""
     content = read_receipt(text)
-    if content is None:
-        return False
-    return None if "seal" not in content else text == sealed(content, stub)
+    return content is not None and "seal" in content and text == sealed(content, stub)
 
 
 def read_receipt(text: str) -> dict[str, Any] | None:

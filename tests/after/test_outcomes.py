@@ -257,7 +257,8 @@ def test_ctrl_c_ends_a_watch(platform: Platform, shop: Shop, tmp_path: Path) -> 
     shop.run(write_list(tmp_path / "list.csv", people(3)))
     watching = start("outcomes", "--watch", "--interval", "100ms", *shop.target)
     assert watching.stderr is not None
-    watching.stderr.readline()
+    while "finished" not in (line := watching.stderr.readline()):  # by then it heeds signals
+        assert line
     watching.send_signal(signal.SIGINT)
     watching.communicate(timeout=20)
     assert watching.returncode == 130
