@@ -49,6 +49,15 @@ def fates(shop: Shop) -> dict[str, str]:
         return dict(ledger.execute("SELECT phone, fate FROM cancelled_rows").fetchall())
 
 
+SLOW = 0.001  # simulated seconds a second: nobody is dialled while a test looks on
+
+
+@pytest.fixture
+def platform(serve: Serve) -> Platform:
+    """A platform that behaves, and takes its time."""
+    return serve(speed=SLOW)
+
+
 @pytest.fixture
 def half(shop: Shop, tmp_path: Path) -> Shop:
     """A shop whose list of twelve was half sent: six accepted, six pending, none dialled yet."""
@@ -241,7 +250,7 @@ def test_a_killed_cancellation_goes_on_under_the_same_key(
 
 def test_a_lost_answer_is_asked_for_again(serve: Serve, tmp_path: Path) -> None:
     """The platform answers what it answered first."""
-    platform = serve("lose-answer:op=callJob/cancel,times=1")
+    platform = serve("lose-answer:op=callJob/cancel,times=1", speed=SLOW)
     shop = Shop(folder=tmp_path, origin=platform.origin)
     shop.run(write_list(tmp_path / "list.csv", people(3)))
     said = cancel(shop, "1").json
@@ -250,7 +259,7 @@ def test_a_lost_answer_is_asked_for_again(serve: Serve, tmp_path: Path) -> None:
 
 def test_a_platform_that_is_away_loses_nothing(serve: Serve, tmp_path: Path) -> None:
     """What could be withdrawn is; the rest is asked for by the same command later."""
-    platform = serve("status:code=503,op=callJob/cancel,times=4")
+    platform = serve("status:code=503,op=callJob/cancel,times=4", speed=SLOW)
     shop = Shop(folder=tmp_path, origin=platform.origin)
     shop.run(write_list(tmp_path / "list.csv", people(6)), "--batch-size", "3", "--first", "3")
     with CallsApi(platform.origin, TOKEN) as client:
@@ -290,7 +299,7 @@ def test_reports_are_believed(half: Shop, api: CallsApi) -> None:
 
 def test_batches_that_were_armed_are_not_withdrawn(serve: Serve, tmp_path: Path) -> None:
     """What may have been sent is settled first: it is told, and exit 7 says that a later command can."""
-    platform = serve("status:code=503,retry-after=1,op=addPhones,times=1")
+    platform = serve("status:code=503,retry-after=1,op=addPhones,times=1", speed=SLOW)
     shop = Shop(folder=tmp_path, origin=platform.origin)
     rows = write_list(tmp_path / "list.csv", people(6))
     assert shop.run(rows, "--batch-size", "3", "--first", "3", "--patience", "200ms").code == 7
@@ -305,7 +314,7 @@ def test_batches_that_were_armed_are_not_withdrawn(serve: Serve, tmp_path: Path)
 
 def test_a_run_that_is_sending_is_asked_to_stop(serve: Serve, tmp_path: Path) -> None:
     """It drains and ends as after Ctrl-C, says who asked, and the cancellation goes on with what it left."""
-    platform = serve("delay:s=0.2")
+    platform = serve("delay:s=0.2", speed=SLOW)
     shop = Shop(folder=tmp_path, origin=platform.origin)
     rows = write_list(tmp_path / "list.csv", people(60))
     running = start("run", rows, *shop.target, "--batch-size", "1", "--in-flight", "1")
@@ -325,7 +334,7 @@ def test_a_run_that_is_sending_is_asked_to_stop(serve: Serve, tmp_path: Path) ->
 
 def test_numbers_added_meanwhile_are_heeded_by_the_run(serve: Serve, tmp_path: Path) -> None:
     """`dnc add` from a second terminal reaches the run, which goes on, and does not send them any more."""
-    platform = serve("delay:s=0.2")
+    platform = serve("delay:s=0.2", speed=SLOW)
     shop = Shop(folder=tmp_path, origin=platform.origin)
     running = start(
         "run", write_list(tmp_path / "list.csv", people(30)), *shop.target, "--batch-size", "1", "--in-flight", "1"

@@ -57,7 +57,10 @@ def test_a_ledger_that_only_importer_wrote_has_no_findings(copied: Copy) -> None
         ("UPDATE bodies SET sha256 = zeroblob(32) WHERE batch_id = 1", "bodies: batch 1 has frozen bytes"),
         ("DELETE FROM bodies WHERE batch_id = (SELECT id FROM batches WHERE state = 'frozen')", "is not settled"),
         ("DELETE FROM receipts WHERE batch_id = 1", "receipts: batch 1 is accepted, and has no receipt"),
-        ("UPDATE receipts SET content = '{}' WHERE batch_id = 1", "receipts: batch 1 has a receipt without 4"),
+        (
+            "UPDATE receipts SET content = '{}' WHERE batch_id = 1",
+            "receipts: batch 1 has a receipt that does not match its seal",
+        ),
         ("UPDATE receipts SET evidence = 'person' WHERE batch_id = 1", "does not match its seal"),
         ("UPDATE batches SET state = 'in_doubt' WHERE id = 1", "batch 1 is in_doubt, and has a receipt"),
         ("UPDATE sends SET ended_ms = NULL WHERE batch_id = 1", "sends: batch 1 has an open send, and is not armed"),
