@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import secrets
+import signal
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +44,7 @@ def crash(context: click.Context, /, rounds: int | None, seed: int | None, keep:
         raise UsageProblem("The self-test needs the sandbox.", hint='pip install "phone-list-importer[sandbox]"')
     if keep is not None and keep.exists() and any(keep.iterdir()):
         raise UsageProblem(f"{keep} is not empty.", hint="Name a new folder with --keep.")
+    signal.signal(signal.SIGTERM, _leave)  # so that the sandboxes are ended, as Ctrl-C does by itself
     first_seed = secrets.randbelow(1_000_000) if seed is None else seed
     with tempfile.TemporaryDirectory(prefix="importer-selftest-") as folder:
         place = (keep or Path(folder)).resolve()
@@ -51,6 +54,10 @@ def crash(context: click.Context, /, rounds: int | None, seed: int | None, keep:
     else:
         _print(report)
     context.exit(0 if report.is_proved else 1)
+
+
+def _leave(number: int, _: object) -> None:
+    sys.exit(128 + number)
 
 
 def _say_progress(line: str) -> None:

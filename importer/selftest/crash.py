@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,18 +136,25 @@ class CrashTest:
         platforms: Mapping[str, Platform],
         cut: PowerCut | None,
     ) -> None:
-        told_s = time.monotonic()
         with ThreadPoolExecutor((os.cpu_count() or 2) + MOSTLY_WAITING) as pool:
             disks = [] if cut is None else [pool.submit(cut.examined, random.Random(self.seed))]  # noqa: S311 - as below
             work = disks + [
                 pool.submit(self._history, seed, plan[seed % len(plan)], counts, platforms, cut)
                 for seed in _long_ones_first(seeds, plan)
             ]
-            for done, each in enumerate(as_completed(work), 1):
-                self._findings.append(each.result())
-                if time.monotonic() - told_s > TELL_INTERVAL_S:
-                    told_s = time.monotonic()
-                    self._tell_progress(done, len(work))
+            try:
+                self._collect(work)
+            except BaseException:  # Ctrl-C too: what was not begun is not begun any more
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _collect(self, work: Sequence[Future[Finding]]) -> None:
+        told_s = time.monotonic()
+        for done, each in enumerate(as_completed(work), 1):
+            self._findings.append(each.result())
+            if time.monotonic() - told_s > TELL_INTERVAL_S:
+                told_s = time.monotonic()
+                self._tell_progress(done, len(work))
 
     def _tell_progress(self, done: int, total: int) -> None:
         lines = tally(self._findings)
