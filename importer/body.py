@@ -57,7 +57,7 @@ def _text_member(name: str, value: pl.Expr) -> pl.Expr:
     import polars as pl
 
     encoded = pl.struct(value.alias(name)).struct.json_encode()
-    return pl.when(value.is_not_null()).then(encoded.str.slice(1, encoded.str.len_chars() - 2))
+    return pl.when(value.is_not_null()).then(encoded.str.strip_prefix("{").str.strip_suffix("}"))
 
 
 def batch_body(items: Iterable[str]) -> bytes:

@@ -137,8 +137,8 @@ def row_key_column(
     message = pl.concat_str(
         pl.lit(_text_netstring(_ROW_WORD) + _text_netstring(row_round)),
         _netstring_expr(phone),
-        _netstring_expr(_fields_expr(payload, typed)),
-        _netstring_expr(_fields_expr(policy)),
+        _netstring_of_made(_fields_expr(payload, typed)) if payload or typed else pl.lit(_text_netstring("")),
+        _netstring_of_made(_fields_expr(policy)) if policy else pl.lit(_text_netstring("")),
     )
     return _hmac_column(seed, message)
 
@@ -148,7 +148,7 @@ def identity_column(seed: str, row_round: str, columns: dict[str, pl.Expr]) -> p
     import polars as pl
 
     word = pl.lit(_text_netstring(_IDENTITY_WORD) + _text_netstring(row_round))
-    return _hmac_column(seed, pl.concat_str(word, _netstring_expr(_fields_expr(columns))))
+    return _hmac_column(seed, pl.concat_str(word, _netstring_of_made(_fields_expr(columns))))
 
 
 def _text_netstring(text: str) -> str:
@@ -162,6 +162,16 @@ def _netstring_expr(value: pl.Expr) -> pl.Expr:
     return pl.concat_str(value.str.len_bytes().cast(pl.String), pl.lit(":"), value, pl.lit(","))
 
 
+def _netstring_of_made(value: pl.Expr) -> pl.Expr:
+    """As `_netstring_expr`, for a costly value: it stands there twice, and would be made twice."""
+    import polars as pl
+
+    def written(made: pl.Series) -> pl.Series:
+        return made.to_frame("made").select(_netstring_expr(pl.col("made"))).to_series()
+
+    return value.map_batches(written, return_dtype=pl.String)
+
+
 def _fields_expr(fields: dict[str, pl.Expr], typed: Sequence[tuple[str, str, pl.Expr]] = ()) -> pl.Expr:
     """Name, type and value of each field that is there, in the order of the names' code points."""
     import polars as pl
@@ -171,7 +181,7 @@ def _fields_expr(fields: dict[str, pl.Expr], typed: Sequence[tuple[str, str, pl.
         pl.concat_str(pl.lit(_text_netstring(name) + tag), _netstring_expr(value))
         for name, tag, value in sorted(tagged, key=lambda field: field[:2])
     ]
-    return pl.concat_str(parts, ignore_nulls=True) if parts else pl.lit("")
+    return pl.concat_str(parts, ignore_nulls=True)
 
 
 def _hmac_column(seed: str, message: pl.Expr) -> pl.Expr:
@@ -179,7 +189,17 @@ def _hmac_column(seed: str, message: pl.Expr) -> pl.Expr:
     import polars as pl
     import polars_hash  # noqa: F401 - importing it registers the `chash` namespace
 
+    def cut(hexes: pl.Series) -> pl.Series:
+        return hexes.to_frame("hex").select(_cut_expr(pl.col("hex"))).to_series()
+
     digest: pl.Expr = message.chash.hmac_sha256(key=seed)  # type: ignore[attr-defined]  # registered just above
+    return digest.map_batches(cut, return_dtype=pl.Binary)  # as a column, or it would be made for each piece of it
+
+
+def _cut_expr(digest: pl.Expr) -> pl.Expr:
+    """`_cut` of digests in hex."""
+    import polars as pl
+
     variant = digest.str.slice(16, 1).replace_strict(list("0123456789abcdef"), list("89ab" * 4))
     return pl.concat_str(
         digest.str.slice(0, 12), pl.lit("8"), digest.str.slice(13, 3), variant, digest.str.slice(17, 15)
