@@ -21,6 +21,8 @@ _LONGEST_CELL = 249
 _CLEAN = rf"^\+?[0-9]{{3,{LONGEST_DIGITS}}}$"
 # Junk (no digit, plus or parameter), plus signs, three digits or more among brackets and dashes, junk without letters.
 _PLAIN = r"^[\x00-*,\-./:<-\x7F]*\+*(?:[ ()./\-\[\]*]*[0-9]){3,}[\x00-\x22\x24-*,\-./:-@\[-`{-\x7F]*$"
+# Taking these away is faster than keeping what a regular expression finds.
+_ASCII_BUT_DIGITS = [chr(code) for code in range(0x80) if not chr(code).isdigit()]
 
 _OTHER_DIGITS = {chr(zero + digit): str(digit) for zero in (0x0660, 0x06F0, 0xFF10) for digit in range(10)}
 _KEYPAD = {
@@ -78,7 +80,7 @@ def _clean(cells: pl.Series) -> Texts:
 
 def _not_clean(cells: pl.Series) -> Texts:
     is_plain = cells.str.contains(_PLAIN) & (cells.str.len_bytes() <= _LONGEST_CELL)
-    digits = cells.str.replace_all("[^0-9]+", "")
+    digits = cells.str.replace_many(_ASCII_BUT_DIGITS, [""])
     texts = _texts(digits, cells.str.contains("+", literal=True))
     rest = (~(is_plain & (digits.str.len_bytes() <= LONGEST_DIGITS))).arg_true()
     return _overlaid(texts, rest, _any(cells.gather(rest))) if len(rest) else texts

@@ -15,7 +15,7 @@ from importer.phones import reference
 from importer.phones.cells import read_cells
 from importer.phones.columns import NO_REGION, READING, UNKNOWN_REGION, all_false, placed, same
 from importer.phones.plans import Plan, code_plan, region_plan
-from importer.phones.world import LONGEST_DIGITS, NO_CODE_ID, NOT_VIABLE_ID, UNKNOWN_REGION_ID, world
+from importer.phones.world import LONGEST_DIGITS, NO_CODE_ID, NOT_VIABLE_ID, UNKNOWN_REGION_ID, Table, world
 
 
 class Numbers(NamedTuple):
@@ -60,12 +60,34 @@ def _international(digits: pl.Series) -> Numbers:
     """Numbers with their country code first; a national prefix between code and number is dropped."""
     table, answers = world().look_up(digits)
     rows = (~table.fact("is_settled", answers)).arg_true()
+    if not len(rows):
+        return Numbers(digits, answers, all_false(len(digits)))
+    is_simple = table.fact("prefix_digits", answers.gather(rows)) > 0
+    digits, answers = _less_simple_prefixes(table, digits, answers, rows.filter(is_simple))
+    rows = rows.filter(~is_simple)
     for code, at in _by_value(table.fact("code", answers.gather(rows)), rows):
         plan = code_plan(code)
         nationals = digits.gather(at).str.slice(len(plan.code_text))
         digits = placed(digits, at, _prefixed(plan.code_text, plan.without_prefix_if_long_enough(nationals)))
         answers = placed(answers, at, table.look_up(digits.gather(at)))
     return Numbers(digits, answers, all_false(len(digits)))
+
+
+def _less_simple_prefixes(
+    table: Table, digits: pl.Series, answers: pl.Series, rows: pl.Series
+) -> tuple[pl.Series, pl.Series]:
+    """All rows with a prefix that always has the same number of digits, whatever their calling codes."""
+    given = pl.DataFrame({"digits": digits.gather(rows), "answer": answers.gather(rows)}).with_columns(
+        code_digits=table.fact("code_digits", answers.gather(rows)),
+        prefix_digits=table.fact("prefix_digits", answers.gather(rows)),
+    )
+    after = pl.col("code_digits") + pl.col("prefix_digits")
+    bare = given.select(pl.col("digits").str.head("code_digits") + pl.col("digits").str.slice(after)).to_series()
+    found = table.look_up(bare)
+    is_worse = table.fact("is_general", given["answer"]) & ~table.fact("is_general", found)
+    is_taken = table.fact("is_whole", found) & ~is_worse
+    rows = rows.filter(is_taken)
+    return placed(digits, rows, bare.filter(is_taken)), placed(answers, rows, found.filter(is_taken))
 
 
 def _dialled(digits: pl.Series, has_plus: pl.Series, plan: Plan) -> Numbers:
@@ -100,9 +122,12 @@ def _national(digits: pl.Series, plan: Plan) -> Numbers:
     """Numbers without a plus: after an international prefix, or the region's own, with its code in front or without."""
     abroad, rest = _after_international_prefix(digits, plan)
     nationals, has_code = _has_own_code(digits, plan)
-    nationals = _without_national_prefix(nationals, has_code, plan)
-    full = _prefixed(plan.code_text, nationals)
-    numbers = Numbers(full, world().look_up(full)[1], ~all_false(len(digits)))
+    if plan == code_plan(plan.code):
+        numbers = _international(_prefixed(plan.code_text, nationals))
+    else:
+        full = _prefixed(plan.code_text, _without_national_prefix(nationals, has_code, plan))
+        numbers = Numbers(full, world().look_up(full)[1], all_false(len(full)))
+    numbers = numbers._replace(is_bare=~numbers.is_bare)
     if not len(abroad):
         return numbers
     return Numbers(*(placed(whole, abroad, part) for whole, part in zip(numbers, _international(rest), strict=True)))
@@ -137,10 +162,9 @@ def _has_own_code(digits: pl.Series, plan: Plan) -> tuple[pl.Series, pl.Series]:
 def _without_national_prefix(nationals: pl.Series, has_code: pl.Series, plan: Plan) -> pl.Series:
     """Behind a country code the rules of its main region hold, in front of none those of the region itself."""
     local = plan.without_prefix_if_long_enough(nationals)
-    main = code_plan(plan.code)
-    if main == plan or not has_code.any():
+    if not has_code.any():
         return local
-    return main.without_prefix_if_long_enough(nationals).zip_with(has_code, local)
+    return code_plan(plan.code).without_prefix_if_long_enough(nationals).zip_with(has_code, local)
 
 
 def _other_readings(digits: pl.Series, is_bare: pl.Series) -> dict[str, pl.Series]:

@@ -14,6 +14,7 @@ import polars as pl
 
 from importer.phones.columns import CHECKED, NO_REGION, REASON, UNKNOWN_REGION, all_false, placed, same
 from importer.phones.damage import damage_of, sharper_faults, warnings_of
+from importer.phones.leadingzero import may_be_valid_with_zero
 from importer.phones.rules import PhoneRules
 from importer.phones.shortcodes import is_short_code
 
@@ -112,6 +113,8 @@ def _reasons(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
     others = (rejected["is_bare"] & ~is_lost_plus & (reasons != "two_numbers")).arg_true()
     cells = rejected["cell"].gather(others)
     reasons = _marked(reasons, others.filter(is_short_code(cells, region)), "short_code")
+    others = others.filter(may_be_valid_with_zero(cells, region))
+    cells = rejected["cell"].gather(others)
     reasons = _marked(reasons, others.filter(_is_valid_with_zero(read, cells, region)), "lost_leading_zero")
     return rejected["damage"].zip_with(rejected["damage"].is_not_null(), reasons)
 

@@ -65,10 +65,55 @@ def parse(source: str) -> Node:
     return node
 
 
+def lengths(node: Node) -> frozenset[int]:
+    """How many digits a match can have."""
+    match node:
+        case Digit():
+            return frozenset({1})
+        case Sequence(parts):
+            return frozenset(_sums([lengths(part) for part in parts]))
+        case Choice(options):
+            return frozenset().union(*(lengths(option) for option in options))
+        case Repeat(part, least, most):
+            return frozenset().union(*(_sums([lengths(part)] * times) for times in range(least, most + 1)))
+        case End():
+            return frozenset({0})
+
+
+def beginnings(node: Node, digits: int) -> frozenset[str]:
+    """The digits that matches begin with, `digits` of them, or all where a match is shorter."""
+    match node:
+        case Digit(members):
+            return frozenset(str(digit) for digit in range(10) if members >> digit & 1)
+        case Sequence(parts):
+            return _in_a_row([beginnings(part, digits) for part in parts], digits)
+        case Choice(options):
+            return frozenset().union(*(beginnings(option, digits) for option in options))
+        case Repeat(part, least, most):
+            once = beginnings(part, digits)
+            return frozenset().union(*(_in_a_row([once] * times, digits) for times in range(least, most + 1)))
+        case End():
+            return frozenset({""})
+
+
 def rust(source: str) -> str:
     r"""The pattern as polars must be given it: there `\d` would mean the digits of every script."""
     parse(source)
     return source.replace(r"\d", "[0-9]")
+
+
+def _sums(choices: list[frozenset[int]]) -> set[int]:
+    sums = {0}
+    for choice in choices:
+        sums = {one + other for one in sums for other in choice}
+    return sums
+
+
+def _in_a_row(choices: list[frozenset[str]], digits: int) -> frozenset[str]:
+    texts = {""}
+    for choice in choices:
+        texts = {(text + more)[:digits] for text in texts for more in choice}
+    return frozenset(texts)
 
 
 def _choice(tokens: list[str]) -> tuple[Node, list[str]]:

@@ -17,7 +17,7 @@ from phonenumbers import PhoneMetadata, PhoneNumberDesc
 from phonenumbers.phonenumberutil import COUNTRY_CODE_TO_REGION_CODE
 
 from importer.phones.columns import placed
-from importer.phones.patterns import rust
+from importer.phones.patterns import lengths, parse, rust
 
 CALLING_CODES: dict[int, tuple[str, ...]] = dict(sorted(COUNTRY_CODE_TO_REGION_CODE.items()))
 
@@ -27,8 +27,9 @@ class Plan:
     """A numbering plan. Patterns are anchored and in Rust's syntax.
 
     `is_general` matches any national number the plan could hold. `prefix` matches what may be dialled before it
-    inside the country; where its last group takes part, the number is rewritten to `rewrite`. **Units**: lengths
-    are digits of the national number.
+    inside the country; where its last group takes part, the number is rewritten to `rewrite`; where it always has the
+    same number of digits and nothing is rewritten, `prefix_digits` is that number, else 0. **Units**: lengths are
+    digits of the national number.
     """
 
     code: int
@@ -36,6 +37,7 @@ class Plan:
     international_prefix: str | None
     prefix: str | None
     prefix_groups: int
+    prefix_digits: int
     rewrite: str | None
     is_general: str
     lengths: tuple[int, ...]
@@ -109,11 +111,17 @@ def _plan(code: int, region: str) -> Plan:
         international_prefix=_beginning(metadata.international_prefix),
         prefix=_beginning(prefix),
         prefix_groups=re.compile(prefix).groups if prefix else 0,
+        prefix_digits=_only_length(prefix) if prefix and not rewrite else 0,
         rewrite=re.sub(r"\\(\d)", r"${\1}", rewrite) if rewrite else None,
         is_general=f"^(?:{rust(general.national_number_pattern or '')})$",
         lengths=tuple(general.possible_length),
         local_lengths=tuple(general.possible_length_local_only),
     )
+
+
+def _only_length(source: str) -> int:
+    used = lengths(parse(source))
+    return max(used) if len(used) == 1 else 0
 
 
 def _beginning(source: str | None) -> str | None:

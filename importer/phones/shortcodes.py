@@ -15,6 +15,7 @@ from importer.phones.columns import all_false, placed
 from importer.phones.patterns import rust
 
 _LONGEST_DIGITS = 6
+_TOO_LONG = f"(?:[0-9][^0-9]*){{{_LONGEST_DIGITS + 1}}}"
 
 
 def is_short_code(cells: pl.Series, region: str) -> pl.Series:
@@ -22,7 +23,7 @@ def is_short_code(cells: pl.Series, region: str) -> pl.Series:
     pattern = _pattern(region)
     if pattern is None:
         return all_false(len(cells))
-    short = (cells.str.count_matches("[0-9]") <= _LONGEST_DIGITS).arg_true()
+    short = (~cells.str.contains(_TOO_LONG)).arg_true()
     digits = cells.gather(short).str.replace_all("[^0-9]", "")
     return placed(all_false(len(cells)), short, digits.str.contains(pattern))
 

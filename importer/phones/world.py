@@ -45,6 +45,9 @@ class Answer(NamedTuple):
     """What is known of a number from its digits. `code` 0 stands for no calling code at all.
 
     `is_parsed` says whether there is a number to speak of, `is_settled` that no national prefix can be stripped.
+    Where one may be, it has `prefix_digits` digits, or takes a regular expression to tell (0). The number less its
+    prefix is taken unless `is_general` (it fits the plan's general pattern) was true before and is false after, and
+    only where its own answer `is_whole`: of a length that stripping may leave.
     """
 
     code: int = 0
@@ -53,6 +56,9 @@ class Answer(NamedTuple):
     fault: str | None = None
     is_parsed: bool = True
     is_settled: bool = True
+    prefix_digits: int = 0
+    is_general: bool = False
+    is_whole: bool = False
     is_loaded: bool = True
 
     @property
@@ -170,6 +176,9 @@ def _facts(answers: list[Answer]) -> pl.DataFrame:
             "verdict": pl.Series([answer.verdict for answer in answers], dtype=VERDICT),
             "is_parsed": pl.Series([answer.is_parsed for answer in answers], dtype=pl.Boolean),
             "is_settled": pl.Series([answer.is_settled for answer in answers], dtype=pl.Boolean),
+            "prefix_digits": pl.Series([answer.prefix_digits for answer in answers], dtype=pl.UInt8),
+            "is_general": pl.Series([answer.is_general for answer in answers], dtype=pl.Boolean),
+            "is_whole": pl.Series([answer.is_whole for answer in answers], dtype=pl.Boolean),
             "is_loaded": pl.Series([answer.is_loaded for answer in answers], dtype=pl.Boolean),
         }
     )
@@ -209,12 +218,16 @@ class _CodeReader:
         if length < _SHORTEST_DIGITS:
             return TOO_SHORT
         region, kind = self._region_and_type(marks, length)
+        is_settled = _PREFIX not in marks or self._is_prefix_too_long(length)
         return Answer(
             code=self._plan.code,
             region=region,
             type=kind,
             fault=None if kind != "unknown" else self._fault(length),
-            is_settled=_PREFIX not in marks or self._is_prefix_too_long(length),
+            is_settled=is_settled,
+            prefix_digits=0 if is_settled else self._plan.prefix_digits,
+            is_general=(self._regions[0][0], _GENERAL) in marks,
+            is_whole=self._plan.keeps_stripped(length),
         )
 
     def _region_and_type(self, marks: frozenset[Hashable], length: int) -> tuple[str | None, str]:
@@ -239,6 +252,8 @@ class _CodeReader:
         """Whether a number of this length is kept whatever prefix it begins with, because too little would be left."""
         if self._plan.rewrite is not None:
             return False
+        if self._plan.prefix_digits:
+            return not self._plan.keeps_stripped(length - self._plan.prefix_digits)
         return not any(self._plan.keeps_stripped(left) for left in range(length))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from importer.phones import PhoneRules, check, compiled, reference
 from importer.phones.columns import NO_REGION, READING, UNKNOWN_REGION
+from importer.phones.leadingzero import may_be_valid_with_zero
 
 REGIONS = [NO_REGION, UNKNOWN_REGION, *phone_strings.REGIONS]
 FORMATS = [
@@ -85,6 +86,26 @@ def test_a_whole_check_is_the_same_by_tables_and_row_by_row(accept):
     ours, theirs = check(numbers, rules, own), reference.check(numbers, rules, own)
     assert ours.drop("is_fallback").equals(theirs.drop("is_fallback"))
     assert not theirs["is_fallback"].any()
+
+
+@given(seed=st.integers(0, 2**48), region=st.sampled_from(phone_strings.REGIONS))
+@settings(max_examples=30, deadline=None)
+def test_no_cell_that_a_leading_zero_would_mend_is_left_untried(seed, region):
+    """What cannot begin with 0 is not read again; whatever `phonenumbers` finds valid with a 0 must be."""
+    cells = pl.Series("cell", list(phone_strings.cells(random.Random(seed), region, 200)))
+    cells = cells.filter(cells.str.contains(r"^[^+\uFF0B]*[0-9][^+\uFF0B]*$"))
+    cells = pl.concat([cells, cells.str.replace("0", "")])
+    left_out = cells.filter(~may_be_valid_with_zero(cells, region))
+    with_zero = left_out.str.replace(r"^[^\p{Nd}]*", "0")
+    assert "valid" not in reference.read(with_zero, region)["verdict"].to_list()
+
+
+def test_a_lost_leading_zero_is_found_where_numbers_begin_with_zero():
+    """Italian fixed lines do; North American numbers can only have lost the way abroad."""
+    cells = pl.Series(["2 1234 5678", "11 44 20 7946 0123"])
+    assert may_be_valid_with_zero(cells, "IT").to_list() == [True, True]
+    assert may_be_valid_with_zero(cells, "US").to_list() == [False, True]
+    assert may_be_valid_with_zero(cells, "RU").to_list() == [False, False]
 
 
 def test_a_long_column_is_checked_as_its_rows_are():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from importer.phones.patterns import parse, rust
+from importer.phones.patterns import beginnings, lengths, parse, rust
 from importer.phones.plans import CALLING_CODES, metadata_of
 from importer.phones.spans import Automaton, Pattern
 
@@ -37,6 +37,22 @@ def test_marks_of_a_number_are_the_patterns_it_matches(whole, beginning, number)
     if any(re.fullmatch(beginning, number[:end]) for end in range(1, len(number) + 1)):
         expected |= {"start"}
     assert found == expected
+
+
+@given(data=st.data(), source=PATTERN, digits=st.integers(1, 3))
+@settings(max_examples=200, deadline=None)
+def test_lengths_and_beginnings_hold_every_match(data, source, digits):
+    """Whatever a pattern matches has one of its lengths and one of its beginnings."""
+    number = data.draw(st.from_regex(rust(source), fullmatch=True))
+    assert len(number) in lengths(parse(source))
+    assert number[:digits] in beginnings(parse(source), digits)
+
+
+def test_lengths_and_beginnings_hold_nothing_else():
+    """They are as narrow as the pattern."""
+    assert lengths(parse("0(?:1[2-4]|5)?")) == {1, 2, 3}
+    assert beginnings(parse("0(?:1[2-4]|5)?7"), 2) == {"01", "05", "07"}
+    assert beginnings(parse("9$|0"), 3) == {"9", "0"}
 
 
 def test_neighbouring_spans_differ():
