@@ -288,6 +288,24 @@ class View:
         )
         return [(number, name, rows_count) for number, name, rows_count in rows]
 
+    def lines(self, view: str, columns: Sequence[str], import_id: int) -> list[Any]:
+        """The lines of a documented view that unfolds no JSON; names come from code, never from a user."""
+        return self._all(f"SELECT {', '.join(columns)} FROM {view} WHERE import_id = ?", [import_id])
+
+    def call_job_ids(self, import_id: int) -> list[tuple[int, list[str], str, int]]:
+        """What the accepted batches got: batch, an id for each position, evidence, when (Unix milliseconds)."""
+        rows = self._all(
+            "SELECT c.batch_id, json_extract(c.content, '$.ids'), c.evidence, c.received_ms FROM receipts c "
+            "JOIN batches b ON b.id = c.batch_id WHERE b.import_id = ? AND c.kind = 'accepted' ORDER BY c.batch_id",
+            [import_id],
+        )
+        return [(batch_id, json.loads(ids or "[]"), evidence, ms) for batch_id, ids, evidence, ms in rows]
+
+    def skip_packs(self, import_id: int) -> list[tuple[str, list[tuple[int, int, int]]]]:
+        """Rows not enqueued, in packs: reason, and (file, row, id of the row repeated) of each."""
+        packs = self._all("SELECT reason, pack FROM skips WHERE import_id = ? ORDER BY id", [import_id])
+        return [(reason, [tuple(place) for place in json.loads(pack)]) for reason, pack in packs]
+
     def life_of(self, row_id: int) -> RowLife | None:
         """One row by its id."""
         return next(iter(self._lives("r.id = ?", [row_id])), None)
