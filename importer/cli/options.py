@@ -6,6 +6,7 @@ Floor: cli. An option that was not typed may stand in importer.toml under its ow
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -112,6 +113,7 @@ READ_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--quote", metavar="Q", help="Around cells. Else found out."),
     click.option("--header/--no-header", "has_header", default=None, help="Whether the first row names the columns."),
     click.option("--sheet", metavar="NAME", help="The sheet of a workbook. Else the first."),
+    click.option("--storage-option", multiple=True, metavar="KEY=VALUE", help="For the store of a remote list, such as endpoint_url=…; may be said again."),
 )  # fmt: skip
 
 # What decides which rows come out of a list.
@@ -410,7 +412,27 @@ def read_options(values: Mapping[str, Any]) -> Any:
         quote=values.get("quote"),
         has_header=values.get("has_header"),
         sheet=values.get("sheet"),
+        storage_options=dict(map(_storage_option, values.get("storage_option") or ())),
+        is_plain_http_fine=bool(values.get("insecure_http")),
     )
+
+
+def _storage_option(said: str) -> tuple[str, Any]:
+    """Key and value of a store's option; `true`, `false` and JSON objects or arrays are what they look like.
+
+    **Errors**: UsageProblem, which does not repeat the value: it may be a secret.
+    """
+    key, sign, value = said.partition("=")
+    if not (key and sign):
+        raise UsageProblem("--storage-option is not of the form KEY=VALUE.", hint="Such as endpoint_url=https://…")
+    if value in ("true", "false"):
+        return key, value == "true"
+    if not value.startswith(("{", "[")):
+        return key, value
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        raise UsageProblem(f"--storage-option {key}: the value is no JSON.") from None
 
 
 def _send_settings(values: Mapping[str, Any]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 from importer.intake import Plan
 from importer.ledger import IntakeBook
 from importer.ledger.records import Campaign, Import
-from importer.sources import FileInfo, RowList, content_sha256, is_unedited
+from importer.sources import FileInfo, RowList, content_sha256, is_unedited, scheme_of, shown_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,11 +103,16 @@ def _is_same_file(known: dict[str, Any], info: FileInfo) -> bool:
     stamp = _Stamp(**{field: known[field] for field in ("size_bytes", "mtime_ns", "ctime_ns", "inode")})
     if not info.is_spooled and is_unedited(stamp, info.path):
         return True
+    if info.version is not None and info.version == known.get("version"):
+        return True
     return known["sha256"] is not None and known["sha256"] == content_sha256(info.path)
 
 
 def list_name_of(sources: Sequence[str], said: str | None) -> str:
-    """What an import is called: as said, else the list's own path (several: joined)."""
-    if said:
-        return said
-    return ", ".join("-" if source == "-" else str(Path(source).absolute()) for source in sources)
+    """What an import is called: as said, else the list's own path (several: joined), or address without its secrets."""
+    return said or ", ".join(map(_source_name, sources))
+
+
+def _source_name(source: str) -> str:
+    is_local_file = source != "-" and scheme_of(source) is None
+    return str(Path(source).absolute()) if is_local_file else shown_name(source)

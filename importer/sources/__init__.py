@@ -5,6 +5,7 @@ nothing is inferred, trimmed or dropped. A row that cannot be read as a record c
 number and reason, and every file is counted twice, by two pieces of code that share nothing but the bytes.
 """
 
+from importer.sources.addresses import scheme_of, shown_name
 from importer.sources.opening import content_sha256, is_unedited
 from importer.sources.records import Chunk, FileCount, FileInfo, Position, ReadOptions
 from importer.sources.rowlist import RowList, open_list
@@ -19,4 +20,6 @@ __all__ = [
     "content_sha256",
     "is_unedited",
     "open_list",
+    "scheme_of",
+    "shown_name",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
 from importer.errors import ListProblem, UsageProblem
@@ -88,7 +89,8 @@ def _text_kind(file: LocalFile, block: bytes) -> str:
 
     **Errors**: ListProblem for a JSON document that is not made of lines.
     """
-    suffixes = [suffix for suffix in file.path.suffixes if suffix.lower() not in PACKED_SUFFIXES]
+    named = PurePath(file.name.partition("?")[0]) if file.is_spooled else file.path
+    suffixes = [suffix for suffix in named.suffixes if suffix.lower() not in PACKED_SUFFIXES]
     if suffixes and suffixes[-1].lower() in JSON_LINES_SUFFIXES:
         return "jsonl"
     first = block.lstrip()[:SNIFF_BYTES].splitlines()[:1] or [b""]

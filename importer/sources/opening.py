@@ -1,34 +1,34 @@
 """From names to open local files: globs, directories, standard input and pipes. Floor "sources".
 
 A name is opened by us and never handed to polars, which would take it for a URL or a pattern. Only regular files
-are read in place; standard input and pipes are first copied to a private temporary file, so that a list is always
-complete, countable and readable twice before anything is decided about it.
+are read in place; all else is first copied to a private temporary file, so that a list is always complete, countable
+and readable twice before anything is decided about it.
 """
 
 from __future__ import annotations
 
 import difflib
-import errno
 import glob
 import hashlib
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, Final
 from urllib.parse import unquote
 
 from importer.errors import ListProblem
-from importer.sources.records import MIB, Stamped
+from importer.sources.addresses import scheme_of
+from importer.sources.records import Stamped
 
-SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 HIVE_PART: Final = re.compile(r"([^=/]+)=(.*)")
 HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"  # Source: Apache Hive's name for a null partition value
 STDIN: Final = "-"
+
+Partition = tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,13 +57,18 @@ class Stamp:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LocalFile:
-    """A regular file of the list: how the user named it, where it is, and its stamp when the list was opened."""
+    """A regular file of the list: how the user named it, where it is, and its stamp when the list was opened.
+
+    `version` is what a remote store said of its object; `keeper` holds a private copy while the list is open.
+    """
 
     name: str
     path: Path
     stamp: Stamp
     is_spooled: bool
-    partition: tuple[tuple[str, str | None], ...] = ()
+    partition: Partition = ()
+    version: str | None = None
+    keeper: BinaryIO | None = None
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
@@ -113,15 +118,20 @@ def near_names(name: str) -> str:
 
 
 def find_files(
-    names: Sequence[str], *, stdin: BinaryIO, spool: Callable[[str, BinaryIO], LocalFile]
+    names: Sequence[str],
+    *,
+    stdin: BinaryIO,
+    spool: Callable[[str, BinaryIO], LocalFile],
+    fetch: Callable[[str], list[LocalFile]],
 ) -> list[LocalFile]:
     """The regular files behind the names, in the order named (globs and directories sorted).
 
-    **Errors**: ListProblem for a missing, unreadable, remote, special or twice-named file.
+    A name with a scheme is left to `fetch`, any other is a file of this machine.
+    **Errors**: ListProblem for a missing, unreadable, special or twice-named file.
     """
     if not names:
         raise ListProblem("no list was named", hint="Name a file, a pattern, or - for standard input.")
-    files = [file for name in names for file in _files_of(name, stdin, spool)]
+    files = [file for name in names for file in (fetch(name) if scheme_of(name) else _files_of(name, stdin, spool))]
     _check_distinct(files)
     return files
 
@@ -129,11 +139,6 @@ def find_files(
 def _files_of(name: str, stdin: BinaryIO, spool: Callable[[str, BinaryIO], LocalFile]) -> list[LocalFile]:
     if name == STDIN:
         return [spool(name, stdin)]
-    if SCHEME.match(name):
-        raise ListProblem(
-            f"{name} is a remote address, and this command reads local files only",
-            hint="Reading remote lists needs an extra that is not installed; download the file and name the copy.",
-        )
     if "\0" in name:
         raise ListProblem("a file name cannot contain a NUL character", hint="Check how the name was produced.")
     if not os.path.lexists(name) and glob.has_magic(name):
@@ -182,76 +187,43 @@ def _check_distinct(files: list[LocalFile]) -> None:
 
 def _partitions(name: str, root: Path) -> list[LocalFile]:
     """The Parquet files of a hive-partitioned directory; each brings its `key=value` folders as columns."""
-    found = sorted(path for path in root.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(root)))
-    strangers = [path for path in found if path.suffix != ".parquet" or not _partition_of(path.relative_to(root))]
-    if strangers or not found:
-        why = f"it holds {strangers[0].relative_to(root)}" if strangers else "it holds no such file"
-        raise ListProblem(
-            f"{name} is a directory, and only a partitioned Parquet directory (key=value/….parquet) can be read: {why}",
-            hint=f"Name the files themselves, for example {root / '*.csv'}.",
-        )
+    found = sorted(path for path in root.rglob("*") if path.is_file() and not is_hidden(path.relative_to(root)))
+    check_partitions(name, [path.relative_to(root) for path in found], example=str(root / "*.csv"))
     return [
         LocalFile(
             name=str(Path(name) / path.relative_to(root)),
             path=path,
             stamp=_regular(str(path), path, path.stat()).stamp,
             is_spooled=False,
-            partition=_partition_of(path.relative_to(root)),
+            partition=partition_of(path.relative_to(root)),
         )
         for path in found
     ]
 
 
-def _is_hidden(relative: Path) -> bool:
+def check_partitions(name: str, found: Sequence[PurePath], *, example: str) -> None:
+    """Raise unless these are the files of a partitioned Parquet directory, named from its root."""
+    strangers = [path for path in found if path.suffix != ".parquet" or not partition_of(path)]
+    if strangers or not found:
+        why = f"it holds {strangers[0]}" if strangers else "it holds no such file"
+        raise ListProblem(
+            f"{name} is a directory, and only a partitioned Parquet directory (key=value/….parquet) can be read: {why}",
+            hint=f"Name the files themselves, for example {example}.",
+        )
+
+
+def is_hidden(relative: PurePath) -> bool:
     """Whether a writer's own marker (`_SUCCESS`, `.crc`), which no reader takes for data."""
     return any(part.startswith((".", "_")) and "=" not in part for part in relative.parts)
 
 
-def _partition_of(relative: Path) -> tuple[tuple[str, str | None], ...]:
+def partition_of(relative: PurePath) -> Partition:
+    """The `key=value` folders of a file, as columns; none unless all of its folders are such."""
     parts = [HIVE_PART.fullmatch(part) for part in relative.parts[:-1]]
     if not parts or not all(parts):
         return ()
     pairs = [(unquote(part[1]), unquote(part[2])) for part in parts if part]
     return tuple((key, None if value == HIVE_NULL else value) for key, value in pairs)
-
-
-def spool_file(name: str, stream: BinaryIO, *, spool_dir: Path, max_spool_bytes: int) -> LocalFile:
-    """Standard input or a pipe, copied whole into a private file (mode 0600) that the list deletes when closed.
-
-    **Crash**: a killed process leaves the copy in `spool_dir`, readable by its owner alone.
-    """
-    spool_dir.mkdir(parents=True, exist_ok=True)
-    handle, path_text = tempfile.mkstemp(prefix="list-", suffix=".spool", dir=spool_dir)
-    path = Path(path_text)
-    try:
-        with os.fdopen(handle, "wb") as copy:
-            _copy_bounded(name, stream, copy, max_spool_bytes)
-        shown_name = "standard input" if name == STDIN else name
-        status = path.stat()
-        if status.st_size == 0:
-            raise ListProblem(f"{shown_name} is empty: zero bytes arrived", hint="Check the command before the pipe.")
-        return LocalFile(name=name, path=path, stamp=Stamp.of(status), is_spooled=True)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _copy_bounded(name: str, stream: BinaryIO, copy: BinaryIO, max_spool_bytes: int) -> None:
-    room_bytes = max_spool_bytes
-    try:
-        while block := stream.read(MIB):
-            room_bytes -= len(block)
-            if room_bytes < 0:
-                raise ListProblem(
-                    f"{name} gave more than {max_spool_bytes} bytes", hint="Write it to a file and name that."
-                )
-            copy.write(block)
-    except OSError as cause:
-        is_full = cause.errno == errno.ENOSPC
-        raise ListProblem(
-            f"cannot copy {name} to a temporary file: {cause.strerror}",
-            hint="Free some space on the disk." if is_full else "Write it to a file and name that.",
-        ) from cause
 
 
 def is_unedited(info: Stamped, path: str | Path) -> bool:
@@ -273,10 +245,3 @@ def content_sha256(path: str | Path) -> str:
     """
     with translated(str(path)), Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def remove_spools(files: Sequence[LocalFile]) -> None:
-    """Delete the temporary copies among `files`."""
-    for file in files:
-        if file.is_spooled:
-            file.path.unlink(missing_ok=True)

@@ -7,9 +7,10 @@ their number, so that row 48,123 here is row 48,123 in a spreadsheet. Parquet ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import polars as pl
 
@@ -35,6 +36,7 @@ class ReadOptions:
     `quote` "" means that the list has no quoting. `max_cell_bytes` bounds one cell, and in text one whole record,
     in UTF-8; a longer one is a bad row. `max_ratio` (output bytes per packed byte, once 64 MiB are unpacked),
     `max_unpacked_bytes` and `max_workbook_bytes` are the guards against bombs; raise them for an honest giant.
+    `storage_options` go to the remote store as they are; they may hold secrets and are never shown.
     """
 
     format: str | None = None
@@ -50,6 +52,8 @@ class ReadOptions:
     max_unpacked_bytes: int = 256 * 1024 * MIB
     max_workbook_bytes: int = 1024 * MIB
     max_spool_bytes: int = 64 * 1024 * MIB
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    is_plain_http_fine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,7 +70,8 @@ class FileInfo:
 
     `columns` are those delivered: columns named `importer_…` are ours and already left out.
     `encoding`, `delimiter`, `quote` are None where the format has no such thing; `quote` is "" for no quoting.
-    `sheet` is the worksheet read. A spooled file (standard input, a pipe) lives only until the list is closed.
+    `sheet` is the worksheet read. A spooled file (standard input, a pipe, a copy of a remote object) lives only until
+    the list is closed; `version` is what the remote store said of it.
     """
 
     file_no: int
@@ -85,6 +90,7 @@ class FileInfo:
     ctime_ns: int
     inode: int
     is_spooled: bool
+    version: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

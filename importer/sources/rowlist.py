@@ -19,8 +19,10 @@ from importer.errors import ListProblem, UsageProblem
 from importer.sources.dialect import check_characters
 from importer.sources.formats import open_reader
 from importer.sources.guard import is_own
-from importer.sources.opening import LocalFile, find_files, remove_spools, spool_file
+from importer.sources.opening import LocalFile, find_files
 from importer.sources.records import Chunk, FileCount, FileInfo, Piece, Position, ReadOptions, Shape, Tally
+from importer.sources.remote import Connect, connected, fetched
+from importer.sources.spooling import Source, remove_spools, spool_file
 
 PAST_THE_END = sys.maxsize
 
@@ -99,19 +101,30 @@ class RowList:
         self.close()
 
 
-def open_list(names: Sequence[str], options: ReadOptions | None = None, *, stdin: BinaryIO, spool_dir: Path) -> RowList:
-    """The list behind the names: files, patterns, partitioned Parquet directories, pipes, and "-" for `stdin`.
+def open_list(
+    names: Sequence[str],
+    options: ReadOptions | None = None,
+    *,
+    stdin: BinaryIO,
+    spool_dir: Path,
+    connect: Connect = connected,
+) -> RowList:
+    """The list behind the names: files, patterns, partitioned Parquet directories, pipes, addresses, "-" for `stdin`.
 
-    Opening reads the head of each file (all of a pipe) and settles format, encoding, delimiter, header and columns.
+    Opening reads the head of each file (all of a pipe or a remote object) and settles format, encoding, delimiter,
+    header and columns. `connect` gives the file system of a remote store.
     **Errors**: ListProblem with what, where and the next step; UsageProblem for impossible options.
     """
     options = options or ReadOptions()
     check_options(options)
 
-    def spool(name: str, stream: BinaryIO) -> LocalFile:
+    def spool(name: str, stream: Source) -> LocalFile:
         return spool_file(name, stream, spool_dir=spool_dir, max_spool_bytes=options.max_spool_bytes)
 
-    files = find_files(names, stdin=stdin, spool=spool)
+    def fetch(address: str) -> list[LocalFile]:
+        return fetched(address, options, spool, connect)
+
+    files = find_files(names, stdin=stdin, spool=spool, fetch=fetch)
     try:
         opened = [open_reader(file, options) for file in files]
         infos = [
@@ -153,6 +166,7 @@ def _info(file_no: int, file: LocalFile, shape: Shape) -> FileInfo:
         ctime_ns=file.stamp.ctime_ns,
         inode=file.stamp.inode,
         is_spooled=file.is_spooled,
+        version=file.version,
     )
 
 

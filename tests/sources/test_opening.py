@@ -60,13 +60,20 @@ def test_a_pipe_is_read_like_standard_input(tmp_path: Path) -> None:
         assert rows.files[0].name == str(pipe)
 
 
-@pytest.mark.parametrize(
-    "name", ["s3://bucket/list.csv", "https://127.0.0.1/list.csv", "file:///list.csv", "hf://a/b", "gs://x"]
-)
-def test_a_remote_name_is_refused_without_a_look(tmp_path: Path, name: str) -> None:
-    """No network, no credentials, no cloud library."""
-    with pytest.raises(ListProblem, match="remote address"):
-        opened(name)
+def test_a_copy_whose_maker_was_killed_is_cleared_away(tmp_path: Path) -> None:
+    """By the next copy made there; one that is still in use stays."""
+    code = (
+        "import io, os, sys, pathlib; from importer.sources import open_list\n"
+        f"rows = open_list(['-'], stdin=io.BytesIO({LIST!r}), spool_dir=pathlib.Path(sys.argv[1]))\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    (left,) = tmp_path.iterdir()
+    with open_list(["-"], stdin=io.BytesIO(LIST), spool_dir=tmp_path) as first:
+        assert not left.exists()
+        with open_list(["-"], stdin=io.BytesIO(LIST), spool_dir=tmp_path) as second:
+            assert walked(first).rows == walked(second).rows
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_file_suggests_its_neighbours(tmp_path: Path) -> None:
