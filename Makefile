@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test torture check format lint types layers lock clean
+.PHONY: help setup demo test ship torture check format lint types layers lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ demo: $(READY) ## Send the sample data to a sandbox: killed, resumed, proved
 
 test: $(READY) ## All tests
 	$(BIN)/python -m pytest -n 2
+
+ship: $(READY) ## Build wheel and sdist, install each into a clean environment, try both out
+	PYTHON=$(BIN)/python .ci/ship
 
 MINUTES ?= 30
 SEED ?= 1

@@ -153,6 +153,44 @@ def read_owner(owner_file: Path) -> Owner | None:
         return None
 
 
+LOCKS = Path("/proc/locks")
+
+
+def holder_of(ledger: Path, locks: Path = LOCKS) -> Owner | None:
+    """Who holds a ledger, found out without touching its lock: a starter must never fail because somebody looked.
+
+    Known by the owner's own file, if its process is alive, and on Linux by the table of locks.
+    """
+    owner = read_owner(ledger.with_name(ledger.name + ".owner"))
+    if owner is not None and (owner.host != socket.gethostname() or _is_alive(owner.pid)):
+        return owner
+    if _is_locked(ledger.with_name(ledger.name + ".lock"), locks):
+        return Owner(pid=0, host=socket.gethostname(), since="?", command="starting, or of another container")
+    return None
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether there is such a process. Windows cannot be asked so (its `kill` would end it): the file is believed."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_locked(lock: Path, locks: Path) -> bool:
+    """Whether the table of locks has the file. **Source**: proc_locks(5): `… major:minor:inode start end`."""
+    try:
+        inode, lines = str(lock.stat().st_ino), locks.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    return any(field.count(":") == 2 and field.rpartition(":")[2] == inode for line in lines for field in line.split())
+
+
 def this_process(since: str) -> Owner:
     """This process as an owner; its command is the verb only, since arguments may name private files."""
     words = [word for word in sys.argv[1:] if not word.startswith("-")]
@@ -267,6 +305,12 @@ def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
     """
     if sys.platform == "win32":
         return _windows_share(folder)
+    kind = file_system(folder, mounts)
+    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+
+
+def file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
+    """The kind of file system under a folder, such as `ext4`; None where the system has no table of mounts."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -276,7 +320,7 @@ def network_file_system(folder: Path, mounts: Path = MOUNTS) -> str | None:
         point = _unescaped(fields[1]) if len(fields) > 2 else ""
         if point and len(point) >= best and _is_under(target, point):  # of two on one point, the later covers the other
             best, kind = len(point), fields[2]
-    return kind if kind in _NETWORK_FILE_SYSTEMS else None
+    return kind or None
 
 
 def _windows_share(folder: Path) -> str | None:

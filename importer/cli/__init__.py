@@ -35,6 +35,7 @@ COMMANDS = {
     "map": "Write a mapping file to begin with.",
     "prove": "Prove an import by its ledger and the platform.",
     "ledger": "Check, back up, repair or shrink the ledger.",
+    "doctor": "Look whether all is well: ledger, disk, host, token.",
     "sandbox": "Serve a pretend Calls API to rehearse against.",
     "demo": "Watch it work on sample data: sent, killed, resumed, proved.",
     "selftest": "Try the promise out on this machine.",
@@ -82,12 +83,31 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+def _say_version(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    """Shows our version, then what else decides how a list is judged and kept."""
+    if not is_asked or context.resilient_parsing:
+        return
+    from importer.doctor.installation import versions
+
+    click.echo(f"importer, version {__version__}")
+    said = {**versions(), "phonenumbers": f"{versions()['phonenumbers']} (number metadata)"}
+    click.echo(", ".join(f"{name} {number}" for name, number in said.items() if name != "importer"))
+    context.exit(0)
+
+
 @click.group(
     cls=LazyGroup,
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-@click.version_option(__version__, prog_name="importer")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_say_version,
+    help="Show the versions and exit.",
+)
 def cli() -> None:
     """Send a list of phone numbers to an outbound call campaign, each row once.
 

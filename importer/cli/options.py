@@ -257,14 +257,15 @@ def file_configuration() -> Configuration:
     return read_configuration(_names(FILE_OPTIONS))
 
 
-def asked(context: click.Context) -> Asked:
+def asked(context: click.Context, *, campaign_name: str | None = None) -> Asked:
     """The options of a command; those not typed and not in the environment are looked up in importer.toml.
 
+    `campaign_name` stands in for --campaign where a command goes through several.
     **Errors**: UsageProblem for a value in the file that the option would not take.
     """
     known = _names(FILE_OPTIONS)
     configuration = read_configuration(known)
-    name, campaign = configuration.campaign(context.params.get("campaign"))
+    name, campaign = configuration.campaign(campaign_name or context.params.get("campaign"))
     values = dict(context.params)
     for setting, option in known.items():
         parameter = option.name or ""

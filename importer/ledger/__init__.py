@@ -182,6 +182,7 @@ class LedgerReader:
         self.dnc = DncBook(self._store)
         self.campaigns = CampaignBook(self._store)
         self.outcomes = OutcomeBook(self._store)
+        self.witness = Witness(self._store)
 
     def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:
         """The campaign of that fingerprint; without one, the only campaign there is."""

@@ -288,6 +288,17 @@ class View:
         )
         return [(number, name, rows_count) for number, name, rows_count in rows]
 
+    def quick_check(self) -> str:
+        """What SQLite's own quick look at the file says: `ok`, or what is wrong first."""
+        return str(self._all("PRAGMA quick_check(1)")[0][0])
+
+    def rows_read(self, *, since_ms: int = 0) -> tuple[int, int | None]:
+        """Rows of imports begun since then, and when the first of them was. **Units**: Unix milliseconds."""
+        rows, first_ms = self._all(
+            "SELECT coalesce(sum(read_rows), 0), min(started_ms) FROM imports WHERE started_ms >= ?", [since_ms]
+        )[0]
+        return int(rows), first_ms
+
     def lines(self, view: str, columns: Sequence[str], import_id: int) -> list[Any]:
         """The lines of a documented view that unfolds no JSON; names come from code, never from a user."""
         return self._all(f"SELECT {', '.join(columns)} FROM {view} WHERE import_id = ?", [import_id])

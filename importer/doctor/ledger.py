@@ -1,0 +1,159 @@
+"""The ledger as it lies there: its file, its sums, who holds it, the disk under it, and how large it will grow.
+
+A newcomer may question that the quick look stops at a size: SQLite's own check reads the whole file, and
+`importer ledger check` is there for that.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from importer.doctor.findings import NOTE, OK, WARNING, WRONG, Finding
+from importer.errors import ImporterError
+from importer.ledger import LedgerReader
+from importer.ledger.opening import SCHEMA_VERSION
+from importer.machine import MOUNTS, file_system, holder_of, network_file_system, read_by_others, written_by_others
+
+LARGEST_QUICK_BYTES = 512 * 1024 * 1024
+LEAST_FREE_BYTES = 64 * 1024 * 1024
+LITTLE_FREE_BYTES = 1024 * 1024 * 1024
+MOST_IMPORTS = 200
+FEWEST_ROWS = 1000  # below, the empty tables weigh more than the rows
+DAY_MS = 86_400_000
+FORECAST_DAYS = 90
+
+
+def examine_ledger(path: Path, *, now_ms: int) -> list[Finding]:
+    """The file, its content, its holder and its growth."""
+    if not path.exists():
+        text = f"{path} is not there yet; the first run makes it"
+        return [Finding(what="ledger", state=NOTE, text=text, facts={"path": str(path), "is_there": False})]
+    try:
+        with LedgerReader(path) as reader:
+            return [*_content(path, reader), _holder(path), _growth(path, reader, now_ms)]
+    except ImporterError as problem:
+        facts = {"path": str(path), "is_there": True}
+        return [Finding(what="ledger", state=WRONG, text=problem.message, hint=problem.hint, facts=facts, exit_code=5)]
+
+
+def _content(path: Path, reader: LedgerReader) -> list[Finding]:
+    size_bytes = path.stat().st_size
+    facts: dict[str, object] = {"path": str(path), "is_there": True, "format": SCHEMA_VERSION, "size_bytes": size_bytes}
+    reader.witness.judge()
+    said = reader.view.quick_check() if size_bytes <= LARGEST_QUICK_BYTES else "too large for a quick look"
+    lines = reader.view.imports(MOST_IMPORTS)
+    uneven = [line.an_import.id for line in lines if line.an_import.is_complete and not line.balance.is_even]
+    if said not in ("ok", "too large for a quick look") or uneven:
+        what = f"the sums of import {uneven[0]} do not add up" if uneven else said
+        hint = "Nothing should be sent with it. `importer ledger check` shows what is wrong."
+        return [Finding(what="ledger", state=WRONG, text=f"{path}: {what}", hint=hint, facts=facts, exit_code=5)]
+    checked = "sound" if said == "ok" else said
+    text = f"{path}: format {SCHEMA_VERSION}, {size(size_bytes)}, {len(lines):,} imports, {checked}"
+    found = [Finding(what="ledger", state=OK, text=text, facts=facts), *_left_over(reader)]
+    warnings = filter(None, (read_by_others(path), written_by_others(path.parent)))
+    return [*found, *(Finding(what="ledger", state=WARNING, text=warning) for warning in warnings)]
+
+
+def _left_over(reader: LedgerReader) -> list[Finding]:
+    """What waits for a run, and what for a person."""
+    lines = reader.view.imports(MOST_IMPORTS)
+    open_ones = [line for line in lines if line.balance.pending]
+    doubtful = sum(line.balance.in_doubt for line in lines)
+    found = []
+    if open_ones:
+        rows, newest = sum(line.balance.pending for line in open_ones), open_ones[0].an_import.id
+        found.append(
+            Finding(
+                what="imports",
+                state=NOTE,
+                text=f"{rows:,} rows are pending in {len(open_ones):,} imports",
+                hint=f"Run their lists again, or: importer send {newest}",
+                facts={"pending": rows, "unfinished": len(open_ones)},
+            )
+        )
+    if doubtful:
+        hint = "importer reconcile, then importer resolve"
+        text = f"{doubtful:,} rows are in doubt"
+        found.append(Finding(what="imports", state=WARNING, text=text, hint=hint, facts={"in_doubt": doubtful}))
+    return found
+
+
+def _holder(path: Path) -> Finding:
+    owner = holder_of(path)
+    if owner is None:
+        return Finding(what="lock", state=OK, text="nobody holds the ledger", facts={"holder": None})
+    return Finding(what="lock", state=NOTE, text=f"held by {owner}", facts={"holder": str(owner)})
+
+
+def _growth(path: Path, reader: LedgerReader, now_ms: int) -> Finding:
+    """How large the ledger will be, if lists keep coming as they do."""
+    wal = path.with_name(f"{path.name}-wal")
+    size_bytes = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    total_rows, first_ms = reader.view.rows_read()
+    if first_ms is None or total_rows < FEWEST_ROWS:
+        return Finding(what="growth", state=NOTE, text=f"too few rows to go by ({total_rows:,})")
+    lately_rows, _ = reader.view.rows_read(since_ms=now_ms - 30 * DAY_MS)
+    days = min(30.0, max(1.0, (now_ms - first_ms) / DAY_MS))
+    per_row = size_bytes / total_rows
+    growth_bytes = round(per_row * lately_rows / days * FORECAST_DAYS)
+    text = (
+        f"{per_row:,.0f} bytes a row; {lately_rows / days:,.0f} rows a day lately: "
+        f"about {size(size_bytes + growth_bytes)} in {FORECAST_DAYS} days"
+    )
+    free_bytes = shutil.disk_usage(path.parent).free
+    facts = {"bytes_per_row": round(per_row, 1), "rows_a_day": round(lately_rows / days, 1)}
+    facts |= {f"forecast_{FORECAST_DAYS}_days_bytes": size_bytes + growth_bytes}
+    if growth_bytes > free_bytes:
+        hint = "Give it a larger disk, or `importer ledger vacuum` after old imports were erased."
+        return Finding(what="growth", state=WARNING, text=f"{text}, more than is free", hint=hint, facts=facts)
+    return Finding(what="growth", state=OK, text=text, facts=facts)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Disk:
+    """Free and total bytes of a disk."""
+
+    free_bytes: int
+    total_bytes: int
+
+
+def examine_disk(path: Path, *, mounts: Path = MOUNTS, disk: Disk | None = None) -> list[Finding]:
+    """The disk that a ledger lies on, or will lie on: room, and a file system whose locks can be trusted."""
+    folder = next(each for each in (path.absolute().parent, *path.absolute().parents) if each.is_dir())
+    usage = shutil.disk_usage(folder)
+    disk = disk or Disk(free_bytes=usage.free, total_bytes=usage.total)
+    room = f"{size(disk.free_bytes)} of {size(disk.total_bytes)} free at {folder}"
+    facts = {"free_bytes": disk.free_bytes, "total_bytes": disk.total_bytes}
+    kind = network_file_system(folder, mounts)
+    return [_room(disk, room, facts), _kind(folder, kind, file_system(folder, mounts))]
+
+
+def _room(disk: Disk, text: str, facts: dict[str, int]) -> Finding:
+    hint = "Free some space before the next run."
+    if disk.free_bytes < LEAST_FREE_BYTES:
+        return Finding(what="disk", state=WRONG, text=text, hint=hint, facts=facts, exit_code=5)
+    if disk.free_bytes < LITTLE_FREE_BYTES:
+        return Finding(what="disk", state=WARNING, text=text, hint=hint, facts=facts)
+    return Finding(what="disk", state=OK, text=text, facts=facts)
+
+
+def _kind(folder: Path, network: str | None, kind: str | None) -> Finding:
+    facts = {"kind": kind, "is_network": network is not None}
+    if network is not None:
+        text, hint = (
+            f"{folder} is on a network ({network})",
+            "Keep the ledger on a local disk: locks cannot be trusted.",
+        )
+        return Finding(what="file system", state=WRONG, text=text, hint=hint, facts=facts, exit_code=5)
+    return Finding(what="file system", state=OK, text=f"{kind or 'local, as far as can be told'}", facts=facts)
+
+
+def size(size_bytes: float) -> str:
+    """Bytes in the unit that fits them."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:,.0f} {unit}" if unit == "bytes" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:,.1f} TiB"
