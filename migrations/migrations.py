@@ -403,3 +403,129 @@ def _run(db: Database, script: str) -> None:
     for statement in script.split(";\n"):
         if statement.strip():
             db.execute(statement)
+
+
+# The rows of a large batch in columns, and where a key is looked for among them. Small batches stay in `rows`, and so
+# do those of which a row was changed: a batch is in one or the other.
+PACKS = """
+-- Up to 1,000 rows of a batch, one after another, as they were frozen. Their ids, positions and numbers count on from
+-- the first. A pack is never changed: a batch of which a row changes is unfolded into rows and identities first.
+CREATE TABLE row_packs (
+    first_row_id INTEGER PRIMARY KEY,
+    size_rows INTEGER NOT NULL CHECK (size_rows BETWEEN 1 AND 1000),
+    import_id INTEGER NOT NULL REFERENCES imports(id),
+    batch_id INTEGER NOT NULL REFERENCES batches(id),
+    place INTEGER NOT NULL,                         -- the position of the first row in its batch
+    revision INTEGER NOT NULL,
+    file_no INTEGER NOT NULL,
+    first_row_no INTEGER NOT NULL,
+    row_nos BLOB,                                   -- digits; NULL: they count on from the first
+    digits INTEGER NOT NULL CHECK (digits BETWEEN 1 AND 19),
+    phones BLOB NOT NULL CHECK (length(phones) = digits * size_rows),
+    row_keys BLOB NOT NULL CHECK (length(row_keys) = 16 * size_rows),
+    identities BLOB CHECK (length(identities) = 16 * size_rows)
+) STRICT;
+
+-- Runs of the keys of packed rows, each sorted, cut into blocks: the first 8 bytes of each key (little-endian, signed),
+-- and how far its row's id lies behind the run's first (4 bytes). What is newer than the last run is in no run yet. An
+-- entry of a row that is in no pack any more means nothing.
+CREATE TABLE key_runs (
+    id INTEGER PRIMARY KEY,
+    first_row_id INTEGER NOT NULL,
+    last_row_id INTEGER NOT NULL
+) STRICT;
+CREATE TABLE key_blocks (
+    id INTEGER PRIMARY KEY,
+    run_id INTEGER NOT NULL REFERENCES key_runs(id),
+    first_key INTEGER NOT NULL,
+    keys BLOB NOT NULL,
+    row_ids BLOB NOT NULL CHECK (length(row_ids) * 2 = length(keys))
+) STRICT;
+CREATE INDEX key_blocks_by_run ON key_blocks(run_id, first_key);
+
+CREATE VIEW pack_places AS
+WITH RECURSIVE counted(value) AS (SELECT 0 UNION ALL SELECT value + 1 FROM counted WHERE value < 999)
+SELECT value FROM counted;
+
+-- Every row that was enqueued, packed or not.
+CREATE VIEW all_rows AS
+SELECT id, import_id, file_no, row_no, phone, row_key, identity, batch_id, position, revision FROM rows
+UNION ALL
+SELECT p.first_row_id + n.value, p.import_id, p.file_no,
+       CASE WHEN p.row_nos IS NULL THEN p.first_row_no + n.value
+            ELSE CAST(substr(p.row_nos, 1 + n.value * (length(p.row_nos) / p.size_rows),
+                             length(p.row_nos) / p.size_rows) AS INTEGER) END,
+       CAST(substr(p.phones, 1 + n.value * p.digits, p.digits) AS INTEGER), substr(p.row_keys, 1 + n.value * 16, 16),
+       substr(p.identities, 1 + n.value * 16, 16), p.batch_id, p.place + n.value, p.revision
+FROM row_packs p JOIN pack_places n ON n.value < p.size_rows;
+
+DROP VIEW row_states;
+CREATE VIEW row_states AS
+SELECT r.id AS row_id, r.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, lower(hex(r.row_key)) AS row_key,
+       CASE WHEN b.id IS NULL THEN 'withdrawn'
+            WHEN b.state IN ('accepted', 'refused', 'in_doubt') THEN b.state ELSE 'pending' END AS state,
+       r.batch_id, r.position, b.request_key, b.reason
+FROM all_rows r LEFT JOIN batches b ON b.id = r.batch_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+DROP VIEW call_jobs;
+CREATE VIEW call_jobs AS
+SELECT r.id AS row_id, r.import_id, r.file_no, r.row_no, '+' || r.phone AS phone,
+       json_extract(c.content, '$.ids[' || r.position || ']') AS call_job_id,
+       c.evidence, datetime(c.received_ms / 1000, 'unixepoch') AS accepted_at, r.batch_id
+FROM all_rows r JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted';
+
+CREATE VIEW noted_rows AS
+SELECT row_id FROM job_outcomes UNION SELECT row_id FROM call_attempts UNION SELECT row_id FROM cancellations;
+
+-- Which import a row is of, and where in its list, found by the row's id: for what is kept by that alone.
+CREATE VIEW row_places AS
+SELECT o.row_id, r.import_id, r.file_no, r.row_no, r.phone
+FROM noted_rows o JOIN rows r ON r.id = o.row_id
+UNION ALL
+SELECT o.row_id, p.import_id, p.file_no,
+       CASE WHEN p.row_nos IS NULL THEN p.first_row_no + (o.row_id - p.first_row_id)
+            ELSE CAST(substr(p.row_nos, 1 + (o.row_id - p.first_row_id) * (length(p.row_nos) / p.size_rows),
+                             length(p.row_nos) / p.size_rows) AS INTEGER) END,
+       CAST(substr(p.phones, 1 + (o.row_id - p.first_row_id) * p.digits, p.digits) AS INTEGER)
+FROM noted_rows o
+JOIN row_packs p ON p.first_row_id = (SELECT max(q.first_row_id) FROM row_packs q WHERE q.first_row_id <= o.row_id)
+WHERE o.row_id < p.first_row_id + p.size_rows;
+
+DROP VIEW call_outcomes;
+CREATE VIEW call_outcomes AS
+SELECT r.row_id, r.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, o.call_job_id, o.status,
+       o.is_finished, o.attempts, o.call_duration_s, o.tag_name,
+       (SELECT a.call_result FROM call_attempts a WHERE a.row_id = r.row_id ORDER BY a.attempt_number DESC LIMIT 1)
+           AS last_result,
+       datetime(o.created_ms / 1000, 'unixepoch') AS created_at,
+       datetime(o.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM row_places r JOIN job_outcomes o ON o.row_id = r.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+DROP VIEW attempt_log;
+CREATE VIEW attempt_log AS
+SELECT r.row_id, r.import_id, '+' || r.phone AS phone, a.attempt_number, a.call_result, a.job_status,
+       a.call_duration_s, datetime(a.started_ms / 1000, 'unixepoch') AS started_at,
+       datetime(a.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM row_places r JOIN call_attempts a ON a.row_id = r.row_id;
+
+DROP VIEW outcome_summary;
+CREATE VIEW outcome_summary AS
+SELECT r.import_id, coalesce(o.status, 'not shown yet') AS status, o.is_finished, count(*) AS call_jobs,
+       sum(o.attempts) AS call_attempts, sum(o.call_duration_s) AS talked_s
+FROM row_places r JOIN job_outcomes o ON o.row_id = r.row_id GROUP BY r.import_id, o.status, o.is_finished;
+
+DROP VIEW cancelled_rows;
+CREATE VIEW cancelled_rows AS
+SELECT c.row_id, c.import_id, f.name AS file, r.row_no, '+' || r.phone AS phone, c.fate, c.call_job_id,
+       datetime(c.asked_ms / 1000, 'unixepoch') AS asked_at
+FROM row_places r JOIN cancellations c ON c.row_id = r.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no
+"""
+
+
+@migrate()
+def m0004_packs(db: Database) -> None:
+    _run(db, PACKS)
+    db.execute("PRAGMA user_version = 4")

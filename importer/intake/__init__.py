@@ -7,19 +7,21 @@ rows too few to fill a batch are kept in the ledger, so batches never depend on 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
-from importer.intake.cut import Cut, cut
+from importer.intake.ahead import ahead
+from importer.intake.cut import cut
 from importer.intake.mapping import ListMapping, read_mapping
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
 from importer.intake.sift import Hygiene, Sifted, sift
 from importer.ledger import IntakeBook
-from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover, NewRow
+from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover
 from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
 from importer.sources import Position, RowList
@@ -66,10 +68,11 @@ class Intake:
         """
         book = self.books[0]
         run = _Running(self, an_import, book.leftovers(an_import))
-        for chunk in self.row_list.chunks(Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)):
-            if self.is_stopping():
-                raise IntakeStopped
-            run.add(chunk.file_no, prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round))
+        with closing(ahead(self._prepared(an_import))) as chunks:
+            for file_no, prepared in chunks:
+                if self.is_stopping():
+                    raise IntakeStopped
+                run.add(file_no, prepared)
         run.flush()
         return book.complete_source(
             an_import,
@@ -77,6 +80,15 @@ class Intake:
             more_rows=run.more_rows,
             now_ms=self.now_ms(),
         )
+
+    def _prepared(self, an_import: Import) -> Iterator[tuple[int, Prepared]]:
+        """The chunks behind the checkpoint, each with the file it is of."""
+        start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
+        for chunk in self.row_list.chunks(start):
+            yield (
+                chunk.file_no,
+                prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round),
+            )
 
 
 class _Running:
@@ -130,7 +142,8 @@ class _Running:
         pieces = cut(enough, self._import.batch_size_rows, self._intake.campaign.key_seed)
         chunk = IntakeChunk(
             first_row_id=self._next_row_id,
-            rows=_new_rows(enough, pieces),
+            rows=enough,
+            members=pieces.members,
             leftovers=[Leftover(**row) for row in left.iter_rows(named=True)],
             batches=pieces.batches,
             rejects=prepared.rejects if prepared else (),
@@ -163,23 +176,6 @@ class _Running:
 def _frame_of(leftovers: Sequence[Leftover]) -> pl.DataFrame:
     columns = {name: [getattr(row, name) for row in leftovers] for name in GOOD_SCHEMA}
     return pl.DataFrame(columns, schema=GOOD_SCHEMA)
-
-
-def _new_rows(frame: pl.DataFrame, pieces: Cut) -> list[NewRow]:
-    return [
-        NewRow(
-            file_no=file_no,
-            row_no=row_no,
-            phone=phone,
-            row_key=row_key,
-            identity=identity,
-            batch_no=batch_no,
-            position=position,
-        )
-        for (file_no, row_no, phone, row_key, identity, _), batch_no, position in zip(
-            frame.iter_rows(), pieces.batch_nos, pieces.positions, strict=True
-        )
-    ]
 
 
 class _Facts:

@@ -7,23 +7,44 @@ look no further than the block. A batch heavier than the byte cap is cut where t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeVar
 
 import polars as pl
 
+from importer.body import batch_body
 from importer.ledger.records import NewBatch
 
 BODY_CAP_BYTES = 256 * 1024
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cut:
-    """Batches, and for each row which batch it is in and where. **Shapes**: as many of both as rows."""
+    """Batches, and the rows of each in the order of its request. **Shapes**: as many of both."""
 
     batches: list[NewBatch]
-    batch_nos: list[int]
-    positions: list[int]
+    members: list[Sequence[int]]
+
+    @property
+    def batch_nos(self) -> list[int]:
+        """For each row which batch it is in."""
+        return self._by_row(lambda batch_no, _: batch_no)
+
+    @property
+    def positions(self) -> list[int]:
+        """For each row where it is in its batch."""
+        return self._by_row(lambda _, position: position)
+
+    def _by_row(self, said: Callable[[int, int], int]) -> list[int]:
+        of_row = {
+            row: said(batch_no, position)
+            for batch_no, rows in enumerate(self.members)
+            for position, row in enumerate(rows)
+        }
+        return [of_row[row] for row in range(len(of_row))]
 
 
 def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
@@ -31,16 +52,14 @@ def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
 
     **Law** `test_law_2_same_list_same_requests`, `test_law_8_one_row_per_phone_per_request`.
     """
-    groups = _groups(good["phone"], batch_size_rows)
     keys, items = good["row_key"].to_list(), good["item"].to_list()
-    batches: list[NewBatch] = []
-    batch_nos, positions = [0] * good.height, [0] * good.height
-    for group in groups:
-        for part in _under_cap(group, items):
-            for position, row in enumerate(part):
-                batch_nos[row], positions[row] = len(batches), position
-            batches.append(NewBatch.made_of(seed, [keys[row] for row in part], [items[row] for row in part]))
-    return Cut(batches=batches, batch_nos=batch_nos, positions=positions)
+    members = [part for group in _groups(good["phone"], batch_size_rows) for part in _under_cap(group, items)]
+    batches = [NewBatch.made_of(seed, _taken(keys, part), _taken(items, part)) for part in members]
+    return Cut(batches=batches, members=members)
+
+
+def _taken(values: list[_T], rows: Sequence[int]) -> list[_T]:
+    return values[rows.start : rows.stop] if isinstance(rows, range) else [values[row] for row in rows]
 
 
 def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:
@@ -55,17 +74,16 @@ def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:
     return list(grouped["row"].to_list())
 
 
-def _under_cap(group: Sequence[int], items: Sequence[str]) -> list[Sequence[int]]:
+def _under_cap(group: Sequence[int], items: list[str]) -> list[Sequence[int]]:
     """The group, cut wherever one more row would pass the cap; a row heavier than the cap goes alone."""
-    if sum(len(items[row]) for row in group) * 4 <= BODY_CAP_BYTES:
+    if len(batch_body(_taken(items, group))) <= BODY_CAP_BYTES:
         return [group]
-    parts: list[list[int]] = [[]]
+    ends = []
     size_bytes = 2
-    for row in group:
-        item_bytes = len(items[row].encode()) + 1
-        if parts[-1] and size_bytes + item_bytes > BODY_CAP_BYTES:
-            parts.append([])
+    for place, item in enumerate(_taken(items, group)):
+        item_bytes = len(item.encode()) + 1
+        if size_bytes > 2 and size_bytes + item_bytes > BODY_CAP_BYTES:
+            ends.append(place)
             size_bytes = 2
-        parts[-1].append(row)
         size_bytes += item_bytes
-    return list(parts)
+    return [group[first:end] for first, end in pairwise([0, *ends, len(group)])]

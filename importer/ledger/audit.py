@@ -19,6 +19,8 @@ from typing import Any
 from importer.body import item_texts
 from importer.errors import LedgerProblem
 from importer.keys import BOOLEAN, JSON, NULL, NUMBER, request_key, row_key
+from importer.ledger.key_index import unheld
+from importer.ledger.packs import rows_of_batch
 from importer.ledger.schema import differences
 from importer.ledger.seals import Stub, is_intact, read_receipt
 from importer.ledger.view import View
@@ -253,8 +255,7 @@ def _about(kept: Kept, check: str, what: str) -> Finding:
 
 _BATCHES = """
 SELECT b.id, b.state, b.size_rows, b.request_key, b.generation, d.body, d.sha256,
-       c.kind, c.evidence, c.received_ms, c.content, b.state = 'in_doubt' AND b.reason LIKE 'repaired: %',
-       b.first_row_id, b.last_row_id
+       c.kind, c.evidence, c.received_ms, c.content, b.state = 'in_doubt' AND b.reason LIKE 'repaired: %'
 FROM batches b LEFT JOIN bodies d ON d.batch_id = b.id LEFT JOIN receipts c ON c.batch_id = b.id
 """
 
@@ -410,15 +411,14 @@ class Audit:
         return self._kept(self.connection.execute(f"{_BATCHES} WHERE b.id = ?", [batch_id]).fetchone())
 
     def _kept(self, row: Sequence[Any]) -> Kept:
-        return kept_from_row(row, self.members(row[0], row[12], row[13]))
+        return kept_from_row(row, self.members(row[0]))
 
-    def members(self, batch_id: int, first_row_id: int, last_row_id: int) -> list[Member]:
+    def members(self, batch_id: int) -> list[Member]:
         """The rows of a batch, in order."""
-        rows = self._all(
-            "SELECT id, position, phone, row_key FROM rows WHERE id BETWEEN ? AND ? AND batch_id = ? ORDER BY position",
-            [first_row_id, last_row_id, batch_id],
-        )
-        return [Member(row_id=r, position=p, phone=n, row_key=k) for r, p, n, k in rows]
+        return [
+            Member(row_id=row.id, position=row.position or 0, phone=row.phone, row_key=row.row_key)
+            for row in rows_of_batch(self.connection, batch_id)
+        ]
 
     # --- across batches -----------------------------------------------------------------------------------------------
 
@@ -453,8 +453,19 @@ class Audit:
             f"WHERE r.row_key IS NOT i.identity AND r.identity IS NOT i.identity LIMIT {MOST_FINDINGS}"
         )
         found += [f"a key is held for row {row[0]}, which has another or is not there" for row in loose]
-        count = self._all("SELECT count(*) FROM identities")[0][0]
+        found += self._judge_packs() + [f"row {row_id} does not hold its own key" for row_id in unheld(self.connection)]
+        count = self._all("SELECT (SELECT count(*) FROM identities) + (SELECT total(size_rows) FROM row_packs)")[0][0]
         return int(count), [Finding(check="identities", text=text) for text in found]
+
+    def _judge_packs(self) -> list[str]:
+        """A batch is packed or not, never both; and one that gave its keys back is not."""
+        both = self._all(
+            "SELECT p.batch_id FROM row_packs p JOIN batches b ON b.id = p.batch_id "
+            "WHERE b.state IN ('refused', 'split') OR EXISTS (SELECT 1 FROM rows r WHERE r.id BETWEEN p.first_row_id "
+            "AND p.first_row_id + p.size_rows - 1) "
+            f"LIMIT {MOST_FINDINGS}"
+        )
+        return [f"batch {row[0]} is packed, and should not be" for row in both]
 
 
 def _json_fields(mapping: str) -> frozenset[str]:

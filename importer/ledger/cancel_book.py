@@ -16,6 +16,8 @@ from typing import Any
 from importer.body import item_texts
 from importer.keys import as_uuid, netstring
 from importer.ledger.intake_book import IntakeBook
+from importer.ledger.packs import unfold
+from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.records import NewBatch, Sendable
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
@@ -42,9 +44,9 @@ CASE WHEN x.fate IN ('withdrawn', 'cancelled') THEN 'back'
      ELSE 'waiting' END
 """
 _CHOSEN = """
-FROM temp.chosen h JOIN rows r ON r.id = h.row_id LEFT JOIN batches b ON b.id = r.batch_id
-LEFT JOIN receipts c ON c.batch_id = b.id LEFT JOIN job_outcomes o ON o.row_id = r.id
-LEFT JOIN cancellations x ON x.row_id = r.id
+FROM temp.chosen h LEFT JOIN batches b ON b.id = h.batch_id
+LEFT JOIN receipts c ON c.batch_id = b.id LEFT JOIN job_outcomes o ON o.row_id = h.row_id
+LEFT JOIN cancellations x ON x.row_id = h.row_id
 """
 
 
@@ -97,7 +99,7 @@ class CancelBook:
     def choose(self, import_ids: Sequence[int], *, phones: Iterable[int] | None, row_ids: Iterable[int] | None) -> int:
         """Chooses the rows of these imports, of these numbers or ids where they are given; gives how many."""
         run = self._store.connection.execute
-        run("CREATE TEMP TABLE IF NOT EXISTS chosen (row_id INTEGER PRIMARY KEY)")
+        run("CREATE TEMP TABLE IF NOT EXISTS chosen (row_id INTEGER PRIMARY KEY, import_id INTEGER, batch_id INTEGER)")
         run("CREATE TEMP TABLE IF NOT EXISTS chosen_among (value INTEGER PRIMARY KEY)")
         run("DELETE FROM temp.chosen")
         run("DELETE FROM temp.chosen_among")
@@ -106,7 +108,16 @@ class CancelBook:
             self._store.many("INSERT OR IGNORE INTO temp.chosen_among VALUES (?)", ((value,) for value in among))
         for import_id in import_ids:
             run(f"INSERT INTO temp.chosen {_CHOICES[phones is not None, row_ids is not None]}", [import_id])
+        if phones is not None and row_ids is None:
+            self._choose_packed(import_ids)
         return int(self._store.one("SELECT count(*) FROM temp.chosen")[0])
+
+    def _choose_packed(self, import_ids: Sequence[int]) -> None:
+        """The packed rows of the wanted numbers."""
+        wanted = [row[0] for row in self._store.all("SELECT value FROM temp.chosen_among")]
+        found = PhoneIndex(self._store.connection).find(wanted)
+        chosen = [(row.id, row.import_id, row.batch_id) for row in found if row.import_id in import_ids]
+        self._store.many("INSERT INTO temp.chosen VALUES (?, ?, ?)", chosen)
 
     def standing(self) -> Standing:
         """How the chosen rows stand."""
@@ -114,16 +125,14 @@ class CancelBook:
 
     def imports(self) -> list[int]:
         """The imports the chosen rows are of."""
-        rows = self._store.all(
-            "SELECT DISTINCT r.import_id FROM temp.chosen h JOIN rows r ON r.id = h.row_id ORDER BY 1"
-        )
+        rows = self._store.all("SELECT DISTINCT import_id FROM temp.chosen ORDER BY 1")
         return [row[0] for row in rows]
 
     def accepted_batches(self) -> list[int]:
         """The accepted batches that hold chosen rows."""
         rows = self._store.all(
-            "SELECT DISTINCT b.id FROM temp.chosen h JOIN rows r ON r.id = h.row_id "
-            "JOIN batches b ON b.id = r.batch_id WHERE b.state = 'accepted' ORDER BY 1"
+            "SELECT DISTINCT b.id FROM temp.chosen h JOIN batches b ON b.id = h.batch_id "
+            "WHERE b.state = 'accepted' ORDER BY 1"
         )
         return [row[0] for row in rows]
 
@@ -135,8 +144,8 @@ class CancelBook:
         **Crash**: a hundred batches share a commit; each row is withdrawn or as it was.
         """
         rows = self._store.all(
-            f"SELECT r.batch_id, r.id FROM temp.chosen h JOIN rows r ON r.id = h.row_id "
-            f"JOIN batches b ON b.id = r.batch_id WHERE {_NEVER_ARMED} ORDER BY r.batch_id, r.id"
+            "SELECT h.batch_id, h.row_id FROM temp.chosen h JOIN batches b ON b.id = h.batch_id "
+            f"WHERE {_NEVER_ARMED} ORDER BY h.batch_id, h.row_id"
         )
         gone: dict[int, set[int]] = {}
         for batch_id, row_id in rows:
@@ -151,6 +160,7 @@ class CancelBook:
     def _withdraw(self, batch_id: int, gone: set[int], key_seed: str, now_ms: int) -> None:
         """Called inside a transaction."""
         sendable = self._sends.load(batch_id)
+        unfold(self._store.connection, batch_id)
         members = self._store.all(
             "SELECT r.id, r.row_key FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id "
             "AND r.batch_id = b.id WHERE b.id = ? ORDER BY r.position",
@@ -165,6 +175,7 @@ class CancelBook:
             [(row_id, import_id, now_ms, now_ms) for row_id in sorted(gone)],
         )
         self._store.many("UPDATE rows SET batch_id = NULL, position = NULL WHERE id = ?", [(each,) for each in gone])
+        self._store.many("UPDATE temp.chosen SET batch_id = NULL WHERE row_id = ?", [(each,) for each in gone])
         self._store.change_one(
             "UPDATE imports SET withdrawn_rows = withdrawn_rows + ? WHERE id = ? AND source_state = 'complete'",
             [len(gone), import_id],
@@ -212,7 +223,7 @@ class CancelBook:
         **Crash**: after it the request counts as sent; the same ids go again under the same key.
         """
         rows = self._store.all(
-            f"SELECT r.id, o.call_job_id, r.import_id, coalesce(x.tries, 0) + 1 {_CHOSEN} "
+            f"SELECT h.row_id, o.call_job_id, h.import_id, coalesce(x.tries, 0) + 1 {_CHOSEN} "
             "WHERE b.state = 'accepted' AND o.call_job_id IS NOT NULL AND o.is_finished = 0 "
             "AND (x.row_id IS NULL OR (x.fate IN ('not_cancelled', 'unknown') AND x.asked_ms < ?)) "
             "AND h.row_id > ? ORDER BY h.row_id LIMIT ?",
@@ -262,11 +273,19 @@ class CancelBook:
         )
 
 
-_ROWS = "SELECT r.id FROM rows r WHERE r.id >= (SELECT first_row_id FROM imports WHERE id = ?1) AND r.import_id = ?1"
-_CHOICES = {  # (by number, by id)
-    (False, False): _ROWS,
-    (True, False): "SELECT r.id FROM temp.chosen_among a CROSS JOIN rows r ON r.phone = a.value WHERE r.import_id = ?1",
-    (False, True): "SELECT r.id FROM temp.chosen_among a CROSS JOIN rows r ON r.id = a.value WHERE r.import_id = ?1",
+_CHOICES = {  # (by number, by id); packed rows of a number are found elsewhere
+    (False, False): """
+SELECT id, import_id, batch_id FROM rows WHERE id >= (SELECT first_row_id FROM imports WHERE id = ?1) AND import_id = ?1
+UNION ALL SELECT p.first_row_id + n.value, p.import_id, p.batch_id
+FROM row_packs p JOIN pack_places n ON n.value < p.size_rows WHERE p.import_id = ?1""",
+    (True, False): """
+SELECT r.id, r.import_id, r.batch_id FROM temp.chosen_among a CROSS JOIN rows r ON r.phone = a.value
+WHERE r.import_id = ?1""",
+    (False, True): """
+SELECT r.id, r.import_id, r.batch_id FROM temp.chosen_among a CROSS JOIN rows r ON r.id = a.value WHERE r.import_id = ?1
+UNION ALL SELECT a.value, p.import_id, p.batch_id FROM temp.chosen_among a CROSS JOIN row_packs p
+ON p.first_row_id = (SELECT max(q.first_row_id) FROM row_packs q WHERE q.first_row_id <= a.value)
+WHERE a.value < p.first_row_id + p.size_rows AND p.import_id = ?1""",
 }
 
 

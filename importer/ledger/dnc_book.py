@@ -18,6 +18,8 @@ from importer.body import item_texts
 from importer.errors import LedgerProblem
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.numberset import PART_BITS, PackedPart, cut_up, packed, parts_of, unpacked
+from importer.ledger.opening import translated
+from importer.ledger.packs import rows_of_batch, unfold
 from importer.ledger.records import NewBatch, Sendable
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
@@ -235,17 +237,16 @@ class LastLook:
                 "rows on a do-not-call list were taken out",
                 now_ms,
             )
+            unfold(self._store.connection, sendable.id)
             self._suppress(sendable.id, [members[place] for place in sorted(gone)])
             rest = [place for place in range(len(members)) if place not in gone]
             return self._refreeze(sendable, members, rest, key_seed, now_ms) if rest else None
 
     def _members(self, batch_id: int) -> list[Any]:
         """(row_id, file_no, row_no, phone, row_key) of a batch's rows, in the order of its request."""
-        return self._store.all(
-            "SELECT r.id, r.file_no, r.row_no, r.phone, r.row_key FROM batches b JOIN rows r "
-            "ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id WHERE b.id = ? ORDER BY r.position",
-            [batch_id],
-        )
+        with translated(self._store.path, "read"):
+            rows = rows_of_batch(self._store.connection, batch_id)
+        return [(row.id, row.file_no, row.row_no, row.phone, row.row_key) for row in rows]
 
     def _judge_never_armed(self, sendable: Sendable) -> None:
         never = "state = 'frozen' AND epoch = 0 AND first_boot_id IS NULL"

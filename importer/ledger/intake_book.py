@@ -10,13 +10,20 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from importer.errors import LedgerProblem
-from importer.ledger.opening import as_record
+from importer.ledger.key_index import KeyIndex
+from importer.ledger.opening import as_record, translated
+from importer.ledger.packs import Packer, pack_of_row, unfold
+from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, Loose, NewBatch
 from importer.ledger.store import Store
 
+if TYPE_CHECKING:
+    import polars as pl
+
+_FEW_APART = 200_000
 _IMPORT_COLUMNS = (
     "id, campaign_id, round, list_name, source_state, revision, mapping, settings, batch_size_rows, next_file_no, "
     "next_row_no, read_rows, first_row_id, facts, started_ms, completed_ms, finished_ms"
@@ -43,6 +50,8 @@ class IntakeBook:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._keys = KeyIndex(store.connection)
+        self._phones = PhoneIndex(store.connection)
 
     def campaign(self, fingerprint: bytes) -> Campaign | None:
         """The campaign whose token has this fingerprint."""
@@ -134,6 +143,8 @@ class IntakeBook:
         )
         with self._store.transaction():
             run = self._store.connection.execute
+            for (batch_id,) in run(never_armed, [an_import.id]).fetchall():
+                unfold(self._store.connection, batch_id)
             run(f"UPDATE rows SET batch_id = NULL, position = NULL WHERE batch_id IN ({never_armed})", [an_import.id])
             run(f"DELETE FROM bodies WHERE batch_id IN ({never_armed})", [an_import.id])
             run(f"DELETE FROM batches WHERE id IN ({never_armed})", [an_import.id])
@@ -194,15 +205,39 @@ class IntakeBook:
 
     def held(self, keys: Sequence[bytes]) -> list[Held]:
         """The rows that hold any of these keys."""
+        import polars as pl
+
+        asked = pl.Series(keys, dtype=pl.Binary)
+        packed = [
+            Held(identity=keys[at], row_id=r, import_id=i, revision=v, is_thawed=False, row_key=o)
+            for at, r, i, v, o in self.held_in_packs(asked).iter_rows()
+        ]
+        return [*self.held_apart(asked), *packed]
+
+    def held_in_packs(self, keys: pl.Series) -> pl.DataFrame:
+        """The packed rows that hold any of these keys. **Shapes**: FOUND_COLUMNS; `at` is a key's place."""
+        with translated(self._store.path, "read"):
+            return self._keys.find(keys)
+
+    def held_apart(self, keys: pl.Series) -> list[Held]:
+        """The rows in no pack that hold any of these keys."""
         return [
             Held(identity=k, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o)
             for k, r, i, v, t, o in self._looked_up(
-                keys,
+                self._likely_apart(keys),
                 "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL AND x.row_id IS NULL, r.row_key "
                 "FROM temp.wanted w CROSS JOIN identities i ON i.identity = w.value "
                 f"CROSS JOIN rows r ON r.id = i.row_id {_TAKEN_BACK}",
             )
         ]
+
+    def _likely_apart(self, keys: pl.Series) -> list[bytes]:
+        """Those of the keys that rows in no pack may hold: where these are few, their first bytes tell."""
+        some = self._store.all("SELECT substr(identity, 1, 4) FROM identities LIMIT ?", [_FEW_APART + 1])
+        if len(some) > _FEW_APART or len(keys) < len(some):
+            return keys.to_list()
+        known = {row[0] for row in some}
+        return [key for key in keys.to_list() if key[:4] in known] if known else []
 
     def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
         """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out.
@@ -218,15 +253,39 @@ class IntakeBook:
             "AND (x.row_id IS NOT NULL OR coalesce(b.state <> 'refused', i.source_state = 'open'))",
             [campaign_id, round_name],
         )
-        return [
+        apart = [
             (p, Held(identity=o, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o))
             for p, r, i, v, t, o in found
         ]
+        return [*apart, *self._packed_phones(campaign_id, round_name, phones)]
+
+    def _packed_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
+        """Packed rows are neither refused nor withdrawn."""
+        imports = self._store.all(
+            "SELECT id FROM imports WHERE campaign_id = ? AND round = ?", [campaign_id, round_name]
+        )
+        import_ids = {row[0] for row in imports}
+        with translated(self._store.path, "read"):
+            return [
+                (
+                    row.phone,
+                    Held(
+                        identity=row.row_key,
+                        row_id=row.id,
+                        import_id=row.import_id,
+                        revision=row.revision,
+                        is_thawed=False,
+                        row_key=row.row_key,
+                    ),
+                )
+                for row in self._phones.find(phones)
+                if row.import_id in import_ids
+            ]
 
     def loose_rows(self, an_import: Import, phones: Sequence[int]) -> list[Loose]:
         """The rows of an import, for any of these phones, that no batch will settle any more.
 
-        They hold no key, so `held` does not find them; an edited list may still name them.
+        They hold no key, so `held` does not find them; an edited list may still name them. None of them is packed.
         """
         found = self._looked_up(
             phones,
@@ -239,6 +298,8 @@ class IntakeBook:
 
     def _looked_up(self, values: Sequence[Any], sql: str, more: Sequence[Any] = ()) -> list[Any]:
         """A query over a temporary table of wanted values, sorted so that the look-ups walk the index once."""
+        if not values or self._store.one("SELECT 1 FROM rows LIMIT 1") is None:
+            return []
         run = self._store.connection.execute
         run("CREATE TEMP TABLE IF NOT EXISTS wanted (value ANY PRIMARY KEY) STRICT, WITHOUT ROWID")
         run("DELETE FROM temp.wanted")
@@ -254,7 +315,23 @@ class IntakeBook:
             "GROUP BY w.value",
             [since_ms],
         )
-        return {phone: row_id for phone, row_id, _ in found}
+        newest = {phone: (accepted_ms, row_id) for phone, row_id, accepted_ms in found}
+        for phone, row_id, accepted_ms in self._packed_accepted(phones, since_ms):
+            newest[phone] = max(newest.get(phone, (0, 0)), (accepted_ms, row_id))
+        return {phone: row_id for phone, (_, row_id) in newest.items()}
+
+    def _packed_accepted(self, phones: Sequence[int], since_ms: int) -> list[tuple[int, int, int]]:
+        """Packed rows of these phones accepted since then: phone, row, when."""
+        accepted = dict(
+            self._store.all(
+                "SELECT batch_id, received_ms FROM receipts WHERE kind = 'accepted' AND received_ms >= ?", [since_ms]
+            )
+        )
+        if not accepted:
+            return []
+        with translated(self._store.path, "read"):
+            rows = self._phones.find(phones)
+        return [(row.phone, row.id, accepted[row.batch_id]) for row in rows if row.batch_id in accepted]
 
     def has_earlier_rows(self, an_import: Import) -> bool:
         """True if this campaign and round had another import, or this one an earlier revision."""
@@ -265,22 +342,36 @@ class IntakeBook:
 
     def is_empty(self) -> bool:
         """True while no row was ever enqueued in this ledger."""
-        return self._store.one("SELECT 1 FROM identities LIMIT 1") is None
+        return self._store.one("SELECT 1 FROM identities UNION ALL SELECT 1 FROM row_packs LIMIT 1") is None
 
     def commit_chunk(self, an_import: Import, chunk: IntakeChunk, *, now_ms: int) -> None:
         """Adds a chunk, all of it or nothing, and moves the checkpoint."""
         with self._store.transaction():
+            run = self._keys.write_run()
             self._drop_returning(chunk.returning_row_ids)
             self._keep(an_import, chunk.kept)
-            self._add_rows(an_import, chunk, now_ms)
+            packed = self._add_rows(an_import, chunk, now_ms)
             self._add_rejects(an_import.id, chunk)
             self._add_skips(an_import.id, chunk.skips)
             self._leave_over(an_import.id, chunk.leftovers)
             self._move_checkpoint(an_import, chunk)
+        self._keys.wrote(run)
+        self._note(packed)
+
+    def _note(self, packed: pl.DataFrame) -> None:
+        """Remembers what was committed."""
+        for column in ("row_key", "identity"):
+            self._keys.note(packed.select(key=column, row_id="row_id").drop_nulls())
+        self._phones.note(packed["phone"])
 
     def next_row_id(self) -> int:
         """The id the next row will get: never one that a row had before, since duplicates name rows by it."""
-        return int(self._store.one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'rows'")[0]) + 1
+        return 1 + int(
+            self._store.one(
+                "SELECT max(coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'rows'), 0), coalesce("
+                "(SELECT first_row_id + size_rows - 1 FROM row_packs ORDER BY first_row_id DESC LIMIT 1), 0))"
+            )[0]
+        )
 
     def leftovers(self, an_import: Import) -> list[Leftover]:
         """Good rows that the last chunk had too few of to fill a batch, in order."""
@@ -318,29 +409,42 @@ class IntakeBook:
 
     def _keep(self, an_import: Import, kept: Sequence[tuple[int, int, int]]) -> None:
         """Rows already armed stay as they are; only their place in the list is brought up to date."""
+        for row_id, _, _ in kept:
+            pack = pack_of_row(self._store.connection, row_id)
+            if pack is not None:
+                unfold(self._store.connection, pack.batch_id)
         self._store.many(
             "UPDATE rows SET revision = ?, file_no = ?, row_no = ? WHERE id = ?",
             [(an_import.revision, file_no, row_no, row_id) for row_id, file_no, row_no in kept],
         )
 
-    def _add_rows(self, an_import: Import, chunk: IntakeChunk, now_ms: int) -> None:
-        batch_id = self._next_id("batches")
-        spans: list[tuple[int, int]] = [(0, 0)] * len(chunk.batches)
-        rows, identities = [], []
-        for this_id, row in enumerate(chunk.rows, chunk.first_row_id):
-            first, _ = spans[row.batch_no]
-            spans[row.batch_no] = (first or this_id, this_id)
-            rows.append(
-                (this_id, an_import.id, row.file_no, row.row_no, row.phone, row.row_key, row.identity,
-                 batch_id + row.batch_no, row.position, an_import.revision)
-            )  # fmt: skip
-            identities.append((row.row_key, this_id))
-            if row.identity is not None:
-                identities.append((row.identity, this_id))
+    def _add_rows(self, an_import: Import, chunk: IntakeChunk, now_ms: int) -> pl.DataFrame:
+        """Freezes the batches and adds their rows, packed where they fit. Gives the packed rows, with their ids."""
+        batch_id, first_row_id = self._next_id("batches"), chunk.first_row_id
+        spans = [(first_row_id + rows[0], first_row_id + rows[-1]) for rows in chunk.members]
         self.freeze(an_import.id, chunk.batches, spans, batch_id, now_ms)
+        packer = Packer(chunk.rows, import_id=an_import.id, revision=an_import.revision, first_row_id=first_row_id)
+        apart: list[tuple[int, int, int]] = []
+        for this_id, rows in enumerate(chunk.members, batch_id):
+            if packer.fits(rows):
+                self._store.many(packer.insert, packer.packs(this_id, rows))
+            else:
+                apart += [(row, this_id, position) for position, row in enumerate(rows)]
+        self._add_apart(an_import, chunk, apart)
+        return packer.packed_rows()
+
+    def _add_apart(self, an_import: Import, chunk: IntakeChunk, apart: Sequence[tuple[int, int, int]]) -> None:
+        """Adds rows one by one. **Shapes**: `apart` are (place in the chunk, batch, position)."""
+        if not apart:
+            return
+        columns = chunk.rows.select("file_no", "row_no", "phone", "row_key", "identity").rows()
+        rows = [
+            (chunk.first_row_id + at, an_import.id, *columns[at], batch_id, position, an_import.revision)
+            for at, batch_id, position in sorted(apart)
+        ]
         self._store.many("INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
-        identities.sort()
-        self._store.many("INSERT INTO identities VALUES (?, ?)", identities)
+        held = [(key, row[0]) for row in rows for key in row[5:7] if key is not None]
+        self._store.many("INSERT INTO identities VALUES (?, ?)", sorted(held))
 
     def freeze(
         self,
@@ -460,11 +564,16 @@ class IntakeBook:
             f"SELECT count(*) {mine} AND revision < ? AND batch_id IS NOT NULL",
             [*values, an_import.revision],
         ).fetchone()[0]
+        packed = run(
+            "SELECT coalesce(sum(size_rows), 0) FROM row_packs WHERE first_row_id >= ? AND import_id = ? "
+            "AND revision < ?",
+            [*values, an_import.revision],
+        ).fetchone()[0]
         named = run(
             f"SELECT count(*) {mine} AND revision = ? AND batch_id IS NULL AND {_IS_TAKEN_BACK}",
             [*values, an_import.revision],
         ).fetchone()[0]
-        return int(withdrawn), int(carried) - int(named)
+        return int(withdrawn), int(carried) + int(packed) - int(named)
 
     def rejects(self, import_id: int) -> Iterable[tuple[int, int, str | None, str, str, str]]:
         """Each reject in list order: file_no, row_no, column, reason, explanation, cells (JSON)."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Migrations
 
 APPLICATION_ID = 0x504C4931
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_TIMEOUT_MS = 60_000
 CACHE_KIB = 65_536
 _STEPS = "*_sqlite_migrations*"  # where the steps taken are noted: made before the first of them is taken

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from importer.body import items_of
+from importer.ledger.opening import translated
+from importer.ledger.packs import RowRecord, rows_of_batch
 from importer.ledger.store import Store
 
 UNSEEN_REST_MS = 3_600_000  # a job no report shows is asked for again after an hour: each one costs many requests
@@ -165,13 +167,13 @@ class OutcomeBook:
             "SELECT content, received_ms FROM receipts WHERE batch_id = ?", [batch_id]
         )
         ids = json.loads(content)["ids"]
-        rows = self._store.all(
-            "SELECT r.id, r.phone, r.position, o.call_job_id, coalesce(o.is_finished, 0), o.status, o.asked_ms, "
-            "coalesce(o.attempts, 0) > 0 AND o.are_attempts_known = 0 FROM batches b "
-            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
-            "LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ? ORDER BY r.position",
-            [batch_id],
+        known = self._by_row(
+            "SELECT o.row_id, o.call_job_id, o.is_finished, o.status, o.asked_ms, "
+            "coalesce(o.attempts, 0) > 0 AND o.are_attempts_known = 0 FROM job_outcomes o",
+            batch_id,
         )
+        unknown = (None, 0, None, None, 0)
+        rows = [(row.id, row.phone, row.position or 0, *known.get(row.id, unknown)) for row in self._rows_of(batch_id)]
         jobs = [
             OpenJob(row_id=row_id, phone=phone, call_job_id=known_id or ids[position])
             for row_id, phone, position, known_id, is_finished, status, asked_ms, needs_attempts in rows
@@ -193,11 +195,7 @@ class OutcomeBook:
         with self._store.transaction():
             for batch_id in batch_ids:
                 (content,) = self._store.one("SELECT content FROM receipts WHERE batch_id = ?", [batch_id])
-                rows = self._store.all(
-                    "SELECT r.id, r.position FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND "
-                    "b.last_row_id AND r.batch_id = b.id WHERE b.id = ?",
-                    [batch_id],
-                )
+                rows = [(row.id, row.position or 0) for row in self._rows_of(batch_id)]
                 ids = json.loads(content)["ids"]
                 self._store.many(
                     "INSERT OR IGNORE INTO job_outcomes (row_id, call_job_id, is_finished, asked_ms) "
@@ -223,13 +221,33 @@ class OutcomeBook:
             self._store.many(job_sql, ((*_values(job, _JOB_COLUMNS), asked_ms) for job in jobs))
             self._store.many(attempt_sql, (_values(each, _ATTEMPT_COLUMNS) for each in attempts))
             self._store.many(
-                "UPDATE outcome_progress SET asked_ms = ?1, (open_rows, open_attempt_rows) = "
-                "(SELECT count(*) - coalesce(sum(o.is_finished), 0), coalesce(sum(coalesce(o.attempts, 0) > 0 AND "
-                "o.are_attempts_known = 0), 0) FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND "
-                "b.last_row_id AND r.batch_id = b.id LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ?2) "
-                "WHERE batch_id = ?2",
-                [(asked_ms, batch_id) for batch_id in batch_ids],
+                "UPDATE outcome_progress SET asked_ms = ?, open_rows = ?, open_attempt_rows = ? WHERE batch_id = ?",
+                [(asked_ms, *self._open_rows(batch_id), batch_id) for batch_id in batch_ids],
             )
+
+    def _open_rows(self, batch_id: int) -> tuple[int, int]:
+        """How many call jobs of a batch are not known to have finished, and to how many attempts are missing."""
+        rows = self._rows_of(batch_id)
+        known = self._by_row(
+            "SELECT o.row_id, o.is_finished, coalesce(o.attempts, 0) > 0 AND o.are_attempts_known = 0 "
+            "FROM job_outcomes o",
+            batch_id,
+        )
+        told = [known[row.id] for row in rows if row.id in known]
+        return len(rows) - sum(finished for finished, _ in told), sum(missing for _, missing in told)
+
+    def _rows_of(self, batch_id: int) -> list[RowRecord]:
+        with translated(self._store.path, "read"):
+            return rows_of_batch(self._store.connection, batch_id)
+
+    def _by_row(self, select: str, batch_id: int) -> dict[int, Any]:
+        """What a query by `o.row_id` says of each row in the span of a batch, which may hold others too."""
+        found = self._store.all(
+            f"{select} WHERE o.row_id BETWEEN (SELECT first_row_id FROM batches WHERE id = ?1) "
+            "AND (SELECT last_row_id FROM batches WHERE id = ?1)",
+            [batch_id],
+        )
+        return {row[0]: row[1:] for row in found}
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -241,9 +259,11 @@ class OutcomeBook:
             [import_id],
         )[0]
         rows = self._store.all(
-            "SELECT o.status, o.is_finished, count(*) FROM job_outcomes o JOIN rows r ON r.id = o.row_id "
-            "WHERE o.row_id >= (SELECT first_row_id FROM imports WHERE id = ?1) AND r.import_id = ?1 "
-            "GROUP BY 1, 2 ORDER BY 3 DESC",
+            "SELECT o.status, o.is_finished, count(*) FROM job_outcomes o WHERE o.row_id >= "
+            "(SELECT first_row_id FROM imports WHERE id = ?1) AND (EXISTS (SELECT 1 FROM rows r "
+            "WHERE r.id = o.row_id AND r.import_id = ?1) OR EXISTS (SELECT 1 FROM row_packs p WHERE p.first_row_id = "
+            "(SELECT max(q.first_row_id) FROM row_packs q WHERE q.first_row_id <= o.row_id) "
+            "AND o.row_id < p.first_row_id + p.size_rows AND p.import_id = ?1)) GROUP BY 1, 2 ORDER BY 3 DESC",
             [import_id],
         )
         return Funnel(
@@ -301,20 +321,24 @@ class OutcomeBook:
 
     def _members(self, batch_id: int) -> list[Any]:
         columns = ", ".join(f"o.{name}" for name in _JOB_COLUMNS)
-        return self._store.all(
-            f"SELECT r.position, r.id, coalesce(f.name, ''), r.row_no, {columns} FROM batches b "
-            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
-            "LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no "
-            "LEFT JOIN job_outcomes o ON o.row_id = r.id WHERE b.id = ? ORDER BY r.position",
-            [batch_id],
+        jobs = self._by_row(f"SELECT o.row_id, {columns} FROM job_outcomes o", batch_id)
+        names = dict(
+            self._store.all(
+                "SELECT f.file_no, f.name FROM batches b JOIN files f ON f.import_id = b.import_id WHERE b.id = ?",
+                [batch_id],
+            )
         )
+        none = (None,) * len(_JOB_COLUMNS)
+        return [
+            (row.position, row.id, names.get(row.file_no, ""), row.row_no, *jobs.get(row.id, none))
+            for row in self._rows_of(batch_id)
+        ]
 
     def _attempts(self, batch_id: int) -> dict[int, list[AttemptLine]]:
         columns = ", ".join(f"a.{name}" for name in _ATTEMPT_COLUMNS)
         rows = self._store.all(
-            f"SELECT {columns} FROM batches b "
-            "JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id "
-            "JOIN call_attempts a ON a.row_id = r.id WHERE b.id = ? ORDER BY a.row_id, a.attempt_number",
+            f"SELECT {columns} FROM batches b JOIN call_attempts a ON a.row_id BETWEEN b.first_row_id "
+            "AND b.last_row_id WHERE b.id = ? ORDER BY a.row_id, a.attempt_number",
             [batch_id],
         )
         found: dict[int, list[AttemptLine]] = {}

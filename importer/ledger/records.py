@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from importer.body import batch_body
 from importer.keys import request_key
 from importer.protocol import Batch
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,19 +52,6 @@ class Import:
     def is_complete(self) -> bool:
         """True once the list was read to its end and its counts agreed."""
         return self.source_state == "complete"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewRow:
-    """A row about to be enqueued: its place in the list, its number and its keys."""
-
-    file_no: int
-    row_no: int
-    phone: int
-    row_key: bytes
-    identity: bytes | None
-    batch_no: int
-    position: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,13 +111,15 @@ class IntakeChunk:
     """What one commit of intake holds: rows, batches, rejects, skips and the checkpoint they lead to.
 
     **Crash**: before the commit none of it is there and the checkpoint is the old one; after it all of it is.
-    **Shapes**: `rows[i]` gets the id `first_row_id + i`; `rows[i].batch_no` counts `batches`; `skips` maps a reason to
+    **Shapes**: `rows` has file_no, row_no, phone, row_key and identity; row i gets the id `first_row_id + i`;
+    `members[n]` are the rows of `batches[n]`, in the order of its request; `skips` maps a reason to
     (file_no, row_no, row_id) triples, row_id being the row repeated (0 where it has no id yet: a leftover);
     `returning_row_ids` are thawed rows that are enqueued anew, `kept` (row_id, file_no, row_no) of rows already armed.
     """
 
     first_row_id: int
-    rows: Sequence[NewRow]
+    rows: pl.DataFrame
+    members: Sequence[Sequence[int]]
     leftovers: Sequence[Leftover]
     batches: Sequence[NewBatch]
     rejects: Sequence[NewReject]

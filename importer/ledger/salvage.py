@@ -30,6 +30,7 @@ from importer.ledger.audit import (
     judge_receipt,
 )
 from importer.ledger.opening import open_writer, translated
+from importer.ledger.packs import PACK_COLUMNS, Pack, RowRecord
 from importer.ledger.schema import expected_tables
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.store import Store
@@ -40,7 +41,7 @@ from importer.machine import sync_file
 from importer.model import Balance
 
 # Identities are made anew from the rows, whatever was damaged there; evidence waits until the batches are known.
-_NOT_COPIED = frozenset({"identities", "evidence"})
+_NOT_COPIED = frozenset({"identities", "evidence", "key_runs", "key_blocks"})
 _FIRST = ("ledger_info", "campaigns", "imports")
 _UNSETTLED = ("frozen", "armed", "waiting")
 REPAIRED = "repaired: "  # how the reason of a batch put in doubt by a repair begins
@@ -138,6 +139,7 @@ class _Salvage:
         self._new.execute("PRAGMA foreign_keys = OFF")
         self._new.execute("BEGIN IMMEDIATE")
         self._copy_tables()
+        self._unfold()
         self._keep_memory()
         self._remake_imports()
         self._remake_batches()
@@ -172,7 +174,11 @@ class _Salvage:
 
     def _most_id(self, table: str) -> int:
         """The largest id that other tables, copied before, know of."""
-        asked = {"rows": "SELECT max(last_row_id) FROM batches", "bodies": "SELECT max(id) FROM batches"}
+        asked = {
+            "rows": "SELECT max(last_row_id) FROM batches",
+            "row_packs": "SELECT max(last_row_id) FROM batches",
+            "bodies": "SELECT max(id) FROM batches",
+        }
         found = self._column(asked[table]) if table in asked else [None]
         return int(found[0] or 0)
 
@@ -185,6 +191,12 @@ class _Salvage:
                 self._refuse(table)
             else:
                 self._said.kept[table] = self._said.kept.get(table, 0) + 1
+
+    def _unfold(self) -> None:
+        """A repaired ledger keeps every row apart: then each can be mended by itself."""
+        for values in self._new.execute(f"SELECT {PACK_COLUMNS} FROM row_packs p").fetchall():
+            self._add("rows", tuple(RowRecord._fields), Pack(*values).rows())
+        self._new.execute("DELETE FROM row_packs")
 
     def _refuse(self, table: str) -> None:
         self._said.refused_rows[table] = self._said.refused_rows.get(table, 0) + 1

@@ -14,7 +14,8 @@ from typing import Any
 from importer.errors import LedgerProblem
 from importer.keys import request_key
 from importer.ledger.intake_book import IntakeBook
-from importer.ledger.opening import as_record
+from importer.ledger.opening import as_record, translated
+from importer.ledger.packs import row_keys_of_batch, unfold
 from importer.ledger.records import NewPart, Sendable, Settlement
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.store import Store
@@ -246,6 +247,7 @@ class SendBook:
 
     def release_identities(self, batch_id: int) -> None:
         """A row the platform declined was never called: a later import may try it again."""
+        unfold(self._store.connection, batch_id)
         for column in ("row_key", "identity"):
             self._store.connection.execute(
                 f"DELETE FROM identities WHERE identity IN (SELECT r.{column} FROM rows r JOIN batches b "
@@ -260,6 +262,7 @@ class SendBook:
         import_id, first, last = self._store.one(
             "SELECT import_id, first_row_id, last_row_id FROM batches WHERE id = ?", [batch_id]
         )
+        unfold(self._store.connection, batch_id)
         members = self._store.all(
             "SELECT id FROM rows WHERE id BETWEEN ? AND ? AND batch_id = ? ORDER BY position", [first, last, batch_id]
         )
@@ -277,12 +280,8 @@ class SendBook:
 
     def row_keys(self, batch_id: int) -> list[bytes]:
         """The row keys of a batch, in order."""
-        rows = self._store.all(
-            "SELECT r.row_key FROM batches b JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id "
-            "AND r.batch_id = b.id WHERE b.id = ? ORDER BY r.position",
-            [batch_id],
-        )
-        return [row[0] for row in rows]
+        with translated(self._store.path, "read"):
+            return row_keys_of_batch(self._store.connection, batch_id)
 
     def server_high_ms(self) -> int:
         """The latest the server's clock was ever known to show."""

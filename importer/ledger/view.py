@@ -18,6 +18,7 @@ from importer.body import item_texts
 from importer.errors import LedgerProblem
 from importer.ledger.intake_book import import_from_row
 from importer.ledger.opening import translated
+from importer.ledger.packs import RowRecord, packed_rows_at, packed_rows_with_phone, row_of_id
 from importer.ledger.records import Import
 from importer.model import Balance
 
@@ -196,10 +197,13 @@ class View:
     def earlier_days(self, import_id: int) -> tuple[int | None, int | None]:
         """When the rows that this import repeats were settled: first and last, Unix milliseconds."""
         found = self._all(
-            "SELECT min(c.received_ms), max(c.received_ms) FROM skips s, json_each(s.pack) p "
-            "JOIN rows r ON r.id = json_extract(p.value, '$[2]') "
-            "JOIN receipts c ON c.batch_id = r.batch_id WHERE s.import_id = ? "
-            "AND s.reason IN ('already', 'changed', 'recent')",
+            "SELECT min(c.received_ms), max(c.received_ms) FROM receipts c WHERE c.batch_id IN ("
+            "SELECT coalesce((SELECT r.batch_id FROM rows r WHERE r.id = k.row_id), "
+            "(SELECT q.batch_id FROM row_packs q WHERE q.first_row_id <= k.row_id "
+            "ORDER BY q.first_row_id DESC LIMIT 1)) "
+            "FROM ("
+            "SELECT json_extract(p.value, '$[2]') AS row_id FROM skips s, json_each(s.pack) p WHERE s.import_id = ? "
+            "AND s.reason IN ('already', 'changed', 'recent')) k)",
             [import_id],
         )
         return found[0][0], found[0][1]
@@ -217,33 +221,52 @@ class View:
 
     def rows_of_phone(self, phone: int) -> list[RowLife]:
         """Every row that stands for a number, oldest first."""
-        return self._lives("r.phone = ?", [phone])
+        with translated(self.path, "read"):
+            packed = list(packed_rows_with_phone(self._connection, phone))
+        apart = self._all("SELECT * FROM rows WHERE phone = ? ORDER BY id", [phone])
+        return self._lives([*(RowRecord(*row) for row in apart), *packed])
 
     def row(self, import_id: int, file_no: int, row_no: int) -> list[RowLife]:
         """The row at a place of a list."""
-        first = self._all("SELECT first_row_id FROM imports WHERE id = ?", [import_id])
-        return self._lives(
-            "r.id >= ? AND r.import_id = ? AND r.file_no = ? AND r.row_no = ?",
-            [first[0][0] if first else 0, import_id, file_no, row_no],
+        apart = self._all(
+            "SELECT * FROM rows WHERE id >= (SELECT first_row_id FROM imports WHERE id = ?1) AND import_id = ?1 "
+            "AND file_no = ?2 AND row_no = ?3",
+            [import_id, file_no, row_no],
         )
+        with translated(self.path, "read"):
+            packed = packed_rows_at(self._connection, import_id, file_no, row_no)
+        return self._lives([*(RowRecord(*row) for row in apart), *packed])
 
-    def _lives(self, where: str, values: Sequence[Any]) -> list[RowLife]:
-        rows = self._all(
-            "SELECT r.id, r.import_id, coalesce(f.name, ''), r.row_no, '+' || r.phone, lower(hex(r.row_key)), "
-            "CASE WHEN b.id IS NULL THEN 'withdrawn' WHEN b.state IN ('accepted', 'refused', 'in_doubt') THEN b.state "
-            "ELSE 'pending' END, coalesce(b.reason, ''), b.request_key, b.id, b.size_rows, "
-            "json_extract(c.content, '$.ids[' || r.position || ']'), c.received_ms "
-            "FROM rows r LEFT JOIN batches b ON b.id = r.batch_id LEFT JOIN receipts c ON c.batch_id = b.id "
-            f"LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no WHERE {where} ORDER BY r.id",
-            values,
+    def _lives(self, rows: Sequence[RowRecord]) -> list[RowLife]:
+        return [self._life(row) for row in sorted(rows)]
+
+    def _life(self, row: RowRecord) -> RowLife:
+        names = dict(self._all("SELECT file_no, name FROM files WHERE import_id = ?", [row.import_id]))
+        batch = self._all(
+            "SELECT b.id, b.state, b.reason, b.request_key, b.size_rows, c.content, c.received_ms FROM batches b "
+            "LEFT JOIN receipts c ON c.batch_id = b.id WHERE b.id = ?",
+            [row.batch_id],
         )
-        return [self._life(row) for row in rows]
-
-    def _life(self, row: Sequence[Any]) -> RowLife:
-        sends = [] if row[9] is None else self._sends(row[9])
-        names = ("row_id", "import_id", "file", "row_no", "phone", "row_key", "state", "reason", "request_key",
-                 "batch_id", "size_rows", "call_job_id", "settled_ms")  # fmt: skip
-        return RowLife(**dict(zip(names, row, strict=True)), sends=tuple(sends))
+        batch_id, state, reason, request_key, size_rows, content, settled_ms = (
+            batch[0] if batch else (None, "withdrawn", "", None, None, None, None)
+        )
+        ids = json.loads(content).get("ids") if content else None
+        return RowLife(
+            row_id=row.id,
+            import_id=row.import_id,
+            file=names.get(row.file_no, ""),
+            row_no=row.row_no,
+            phone=f"+{row.phone}",
+            row_key=row.row_key.hex(),
+            state=state if state in ("withdrawn", "accepted", "refused", "in_doubt") else "pending",
+            reason=reason,
+            request_key=request_key,
+            batch_id=batch_id,
+            size_rows=size_rows,
+            call_job_id=ids[row.position] if ids and row.position is not None else None,
+            settled_ms=settled_ms,
+            sends=() if batch_id is None else tuple(self._sends(batch_id)),
+        )
 
     def _sends(self, batch_id: int) -> list[SendLine]:
         """The sends of a batch and of the batches it was cut from."""
@@ -273,10 +296,13 @@ class View:
 
     def item_of(self, row_id: int) -> str | None:
         """What was, or will be, sent for a row: its JSON object; None once its body was dropped."""
-        found = self._all(
-            "SELECT d.body, r.position FROM rows r JOIN bodies d ON d.batch_id = r.batch_id WHERE r.id = ?", [row_id]
-        )
-        return item_texts(zlib.decompress(found[0][0]))[found[0][1]] if found else None
+        row = self._row_of_id(row_id)
+        found = row and self._all("SELECT body FROM bodies WHERE batch_id = ?", [row.batch_id])
+        return item_texts(zlib.decompress(found[0][0]))[row.position or 0] if row and found else None
+
+    def _row_of_id(self, row_id: int) -> RowRecord | None:
+        with translated(self.path, "read"):
+            return row_of_id(self._connection, row_id)
 
     def other_pending(self, campaign_id: int, import_id: int) -> list[tuple[int, str, int]]:
         """Unfinished imports of a campaign besides this one: number, list name, rows still pending."""
@@ -319,4 +345,5 @@ class View:
 
     def life_of(self, row_id: int) -> RowLife | None:
         """One row by its id."""
-        return next(iter(self._lives("r.id = ?", [row_id])), None)
+        row = self._row_of_id(row_id)
+        return row and self._life(row)

@@ -21,6 +21,7 @@ from importer.client import ApiError, Found, JobReport
 from importer.errors import ListProblem, UsageProblem
 from importer.keys import netstring
 from importer.ledger.audit import Audit, Checked, Finding, Kept, ids_of
+from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.seals import read_receipt
 from importer.ledger.upkeep import snapshot
 from importer.ledger.view import ImportLine
@@ -399,7 +400,12 @@ def _batches_of(connection: sqlite3.Connection, import_id: int, numbers: Iterabl
         "SELECT r.batch_id FROM rows r JOIN batches b ON b.id = r.batch_id "
         "WHERE r.phone = ? AND r.import_id = ? AND b.state = 'accepted'"
     )
-    return Counter(row[0] for number in numbers for row in connection.execute(sql, [number, import_id]))
+    wanted = list(numbers)
+    apart = [row[0] for number in wanted for row in connection.execute(sql, [number, import_id])]
+    packed = [row.batch_id for row in PhoneIndex(connection).find(wanted) if row.import_id == import_id]
+    accepted = "SELECT 1 FROM batches WHERE id = ? AND state = 'accepted'"
+    is_accepted = {each: connection.execute(accepted, [each]).fetchone() for each in set(packed)}
+    return Counter([*apart, *(each for each in packed if each is not None and is_accepted[each])])
 
 
 def _is_near(connection: sqlite3.Connection, batch_id: int, created_ms: int) -> bool:

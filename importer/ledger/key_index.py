@@ -1,0 +1,382 @@
+"""Which packed row holds a key: a filter in memory, the order of an earlier list, and sorted runs in the ledger.
+
+Floor: ledger. Nearly every key that is asked for is either new, which the filter says (32 bits of each key in a bitmap,
+2 bytes a row), or stands in the ledger in the very order in which it is asked for, which comparing with the next packs
+shows. Only what is left is looked up in the runs. A newcomer may question that runs lag behind the packs: they can be
+made of them at any time, so keys not yet in a run are read from their packs when a ledger is opened.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from importer.keys import KEY_BYTES
+from importer.ledger.packs import PACK_COLUMNS, Pack, pack_of_row
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    import polars as pl
+    from pyroaring import BitMap
+
+RUN_ROWS = 2_000_000
+BLOCK_KEYS = 1024
+FEW_KEYS = 2_000  # up to so many are looked up one by one
+NEAR_ROUNDS = 4
+SAMPLE_KEYS = 8
+_READ_ROWS = 1_000_000
+
+# Keys asked for (`at`: their place), and the packed rows that hold them as row key or identity, with their own row key.
+FOUND_COLUMNS = ("at", "row_id", "import_id", "revision", "row_key")
+
+
+class KeyIndex:
+    """The keys of packed rows. Reads through any connection; only `note` and `write_run` belong to a writer."""
+
+    def __init__(self, connection: sqlite3.Connection, *, run_rows: int = RUN_ROWS) -> None:
+        self._connection = connection
+        self._run_rows = run_rows
+        self._filter: BitMap | None = None
+        self._tail: list[pl.DataFrame] = []  # keys in no run yet: `key` (its first 8 bytes), `row_id`
+        self._tail_rows = 0
+        self._runs: list[_Run] = []
+        self._expected_row_id = 0  # where the list that is read again is believed to go on
+
+    # --- writing ------------------------------------------------------------------------------------------------------
+
+    def note(self, keys: pl.DataFrame) -> None:
+        """Adds keys that were just committed. **Shapes**: `key` (Binary), `row_id`."""
+        if self._filter is None:
+            return  # it will be read with all the others
+        self._filter |= _short_keys(keys["key"])
+        self._tail.append(_hashed(keys))
+        self._tail_rows += keys.height
+
+    def write_run(self) -> _Run | None:
+        """Writes a run if enough keys are in none; `wrote` is called with it once the transaction is committed."""
+        import polars as pl
+
+        if self._tail_rows < self._run_rows:
+            return None
+        tail = pl.concat(self._tail).sort("key")
+        first_row_id, last_row_id = _first(tail), _last(tail)
+        made = self._connection.execute(
+            "INSERT INTO key_runs (first_row_id, last_row_id) VALUES (?, ?)", [first_row_id, last_row_id]
+        )
+        run = _Run(int(made.lastrowid or 0), first_row_id, last_row_id, array("q"), array("q"))
+        for at in range(0, tail.height, BLOCK_KEYS):
+            block = tail.slice(at, BLOCK_KEYS)
+            run.add(self._connection, block["key"].to_list(), (block["row_id"] - run.first_row_id).to_list())
+        return run
+
+    def wrote(self, run: _Run | None) -> None:
+        """Takes a committed run into use."""
+        if run is not None:
+            self._runs.append(run)
+            self._tail, self._tail_rows = [], 0
+
+    # --- reading ------------------------------------------------------------------------------------------------------
+
+    def find(self, keys: pl.Series) -> pl.DataFrame:
+        """The packed rows that hold any of these keys, as row key or identity. **Shapes**: FOUND_COLUMNS."""
+        import polars as pl
+
+        asked = pl.DataFrame({"key": keys.cast(pl.Binary)}).with_row_index("at")
+        asked = self._likely(asked)
+        found: list[pl.DataFrame] = []
+        if asked.height:
+            asked = self._near(asked, found)
+        if asked.height:
+            found.append(self._looked_up(asked))
+        return pl.concat(found) if found else _found(())
+
+    def is_empty(self) -> bool:
+        """True while no row is packed."""
+        return self._connection.execute("SELECT 1 FROM row_packs LIMIT 1").fetchone() is None
+
+    def _likely(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """The keys the filter does not rule out."""
+        import polars as pl
+
+        known = self._loaded()
+        hits = _short_keys(asked["key"]) & known if known else known
+        if not hits:
+            return asked.clear()
+        wanted = pl.Series("short", hits.to_array(), dtype=pl.UInt32)
+        return asked.with_columns(short=_short()).join(wanted.to_frame(), on="short", how="semi").drop("short")
+
+    def _loaded(self) -> BitMap:
+        """The filter; made of all packs when it is first needed."""
+        if self._filter is None:
+            from pyroaring import BitMap
+
+            self._runs = list(_runs_in(self._connection))
+            last = max((run.last_row_id for run in self._runs), default=0)
+            self._filter, self._tail, self._tail_rows = BitMap(), [], 0
+            for keys in _packed_keys(self._connection, 0, last):
+                self._filter |= _short_keys(keys["key"])
+            for keys in _packed_keys(self._connection, last, None):
+                self.note(keys)
+        return self._filter
+
+    def _near(self, asked: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
+        """Compares with the packs where the list is believed to go on; gives the keys that were not there."""
+        for _ in range(NEAR_ROUNDS):
+            if asked.height <= FEW_KEYS:
+                break
+            matched = self._matched_near(asked)
+            if matched.height:
+                found.append(matched)
+                asked = asked.join(matched, on="at", how="anti")
+                self._expected_row_id = _last(matched) + 1
+            samples = self._looked_up(asked.head(SAMPLE_KEYS))
+            if not samples.height:
+                break
+            self._expected_row_id = _first(samples)
+        return asked
+
+    def _matched_near(self, asked: pl.DataFrame) -> pl.DataFrame:
+        if not self._expected_row_id:
+            return _found(())
+        near = self._keys_from(self._expected_row_id, asked.height)
+        return asked.join(near, on="key", how="inner").select(FOUND_COLUMNS)
+
+    def _keys_from(self, row_id: int, rows: int) -> pl.DataFrame:
+        """The keys of about as many packed rows from one on, with their rows."""
+        import polars as pl
+
+        pack = pack_of_row(self._connection, row_id)
+        first = pack.first_row_id if pack else row_id
+        read = []
+        for each in _packs_from(self._connection, first, None):
+            read.append(each)
+            rows -= each.size_rows
+            if rows < 0:
+                break
+        return pl.concat([_keys_of_packs(read, "row_keys"), _keys_of_packs(read, "identities")])
+
+    def _looked_up(self, asked: pl.DataFrame) -> pl.DataFrame:
+        """By the runs and the tail; each candidate is held against its row, since 8 bytes are no whole key."""
+        import polars as pl
+
+        hashed = asked.with_columns(hash=_hash())
+        near = [
+            part.join(hashed.select("at", key="hash"), on="key", how="inner").select("at", "row_id")
+            for part in self._tail
+        ]
+        look = _look_closely if asked.height <= FEW_KEYS else _look_widely
+        candidates = [look(self._connection, run, hashed) for run in self._runs]
+        pairs = pl.concat([pl.DataFrame(schema={"at": pl.UInt32, "row_id": pl.Int64}), *near, *candidates])
+        keys = dict(zip(asked["at"], asked["key"], strict=True))
+        return _found(self._verified(pairs.sort("row_id").iter_rows(), keys))
+
+    def _verified(self, pairs: Any, keys: dict[int, bytes]) -> Iterator[tuple[int, int, int, int, bytes]]:
+        pack: Pack | None = None
+        for at, row_id in pairs:
+            if pack is None or not pack.holds(row_id):
+                pack = pack_of_row(self._connection, row_id)
+            if pack is None:
+                continue  # unfolded since
+            row = pack.row(row_id - pack.first_row_id)
+            if keys[at] in (row.row_key, row.identity):
+                yield at, row_id, row.import_id, row.revision, row.row_key
+
+
+class _Run:
+    """A sorted run: where its blocks begin. `first_keys[i]` is the least key of block `block_ids[i]`."""
+
+    def __init__(
+        self, run_id: int, first_row_id: int, last_row_id: int, first_keys: array[int], block_ids: array[int]
+    ) -> None:
+        self.id = run_id
+        self.first_row_id = first_row_id
+        self.last_row_id = last_row_id
+        self.first_keys = first_keys
+        self.block_ids = block_ids
+
+    def add(self, connection: sqlite3.Connection, keys: Sequence[int], offsets: Sequence[int]) -> None:
+        """Writes the next block."""
+        made = connection.execute(
+            "INSERT INTO key_blocks (run_id, first_key, keys, row_ids) VALUES (?, ?, ?, ?)",
+            [self.id, keys[0], packed("q", keys), packed("I", offsets)],
+        )
+        self.first_keys.append(keys[0])
+        self.block_ids.append(int(made.lastrowid or 0))
+
+    def blocks_for(self, key: int) -> range:
+        """The places of the blocks that may hold a key: usually one."""
+        first = max(bisect_left(self.first_keys, key) - 1, 0)
+        return range(first, bisect_right(self.first_keys, key))
+
+
+def packed(kind: str, values: Sequence[int]) -> bytes:
+    """Integers as the ledger keeps them, little-endian whatever the machine."""
+    made = array(kind, values)
+    if sys.byteorder == "big":
+        made.byteswap()
+    return made.tobytes()
+
+
+def unpacked(kind: str, content: bytes) -> array[int]:
+    """What `packed` made."""
+    made = array(kind)
+    made.frombytes(content)
+    if sys.byteorder == "big":
+        made.byteswap()
+    return made
+
+
+def _runs_in(connection: sqlite3.Connection) -> Iterator[_Run]:
+    for run_id, first, last in connection.execute("SELECT id, first_row_id, last_row_id FROM key_runs").fetchall():
+        rows = connection.execute(
+            "SELECT first_key, id FROM key_blocks WHERE run_id = ? ORDER BY first_key, id", [run_id]
+        ).fetchall()
+        yield _Run(run_id, first, last, array("q", [row[0] for row in rows]), array("q", [row[1] for row in rows]))
+
+
+def _look_closely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFrame) -> pl.DataFrame:
+    """Few keys: each by a binary search in its block."""
+    import polars as pl
+
+    found = []
+    for at, key in hashed.select("at", "hash").iter_rows():
+        for place in run.blocks_for(key):
+            content, offsets = connection.execute(
+                "SELECT keys, row_ids FROM key_blocks WHERE id = ?", [run.block_ids[place]]
+            ).fetchone()
+            keys = unpacked("q", content)
+            span = range(bisect_left(keys, key), bisect_right(keys, key))
+            if span:
+                row_ids = unpacked("I", offsets)
+                found += [(at, run.first_row_id + row_ids[each]) for each in span]
+    return pl.DataFrame(found, schema={"at": pl.UInt32, "row_id": pl.Int64}, orient="row")
+
+
+def _look_widely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFrame) -> pl.DataFrame:
+    """Many keys: the whole run is read and joined."""
+    return hashed.select("at", key="hash").join(_whole(connection, run), on="key", how="inner").select("at", "row_id")
+
+
+def _whole(connection: sqlite3.Connection, run: _Run) -> pl.DataFrame:
+    """All of a run: `key` (its first 8 bytes), `row_id`."""
+    import polars as pl
+
+    keys, offsets = array("q"), array("I")
+    for content, row_ids in connection.execute("SELECT keys, row_ids FROM key_blocks WHERE run_id = ?", [run.id]):
+        keys += unpacked("q", content)
+        offsets += unpacked("I", row_ids)
+    row_ids = pl.Series(offsets, dtype=pl.Int64) + run.first_row_id
+    return pl.DataFrame({"key": pl.Series(keys, dtype=pl.Int64), "row_id": row_ids})
+
+
+def unheld(connection: sqlite3.Connection, most: int = 20) -> list[int]:
+    """Packed rows whose keys the runs should hold and do not: they could be called again. **Errors**: sqlite3.Error."""
+    missing: list[int] = []
+    for run in _runs_in(connection):
+        whole = _whole(connection, run)
+        for keys in _packed_keys(connection, run.first_row_id - 1, run.last_row_id):
+            lost = _hashed(keys).join(whole, on=["key", "row_id"], how="anti")
+            missing += lost["row_id"].head(most - len(missing)).to_list()
+    return missing
+
+
+def _packs_from(connection: sqlite3.Connection, first_row_id: int, last_row_id: int | None) -> Iterator[Pack]:
+    """Packs that begin in a span of row ids, in order."""
+    found = connection.execute(
+        f"SELECT {PACK_COLUMNS} FROM row_packs p WHERE p.first_row_id BETWEEN ? AND ? ORDER BY p.first_row_id",
+        [first_row_id, 2**62 if last_row_id is None else last_row_id],
+    )
+    return (Pack(*row) for row in found)
+
+
+def _packed_keys(connection: sqlite3.Connection, after: int, last: int | None) -> Iterator[pl.DataFrame]:
+    """The keys of packed rows behind one, a million or so at a time."""
+    waiting: list[Pack] = []
+    rows = 0
+    for pack in _packs_from(connection, after + 1, last):
+        waiting.append(pack)
+        rows += pack.size_rows
+        if rows >= _READ_ROWS:
+            yield keys_of(waiting)
+            waiting, rows = [], 0
+    if waiting:
+        yield keys_of(waiting)
+
+
+def keys_of(packs: Sequence[Pack]) -> pl.DataFrame:
+    """All keys of packs, each with its row's id."""
+    import polars as pl
+
+    both = pl.concat([_keys_of_packs(packs, "row_keys"), _keys_of_packs(packs, "identities")])
+    return both.select("key", "row_id")
+
+
+def _keys_of_packs(packs: Sequence[Pack], column: str) -> pl.DataFrame:
+    """One kind of key of these packs: `key`, and of which row."""
+    import polars as pl
+
+    packs = [pack for pack in packs if getattr(pack, column)]
+    run = b"".join(getattr(pack, column) for pack in packs)
+    own = b"".join(pack.row_keys for pack in packs)
+    return pl.DataFrame(
+        {
+            "key": pl.Series(_cut(run), dtype=pl.Binary),
+            "row_id": pl.Series(
+                [row_id for pack in packs for row_id in range(pack.first_row_id, pack.first_row_id + pack.size_rows)],
+                dtype=pl.Int64,
+            ),
+            "import_id": pl.Series([p.import_id for p in packs for _ in range(p.size_rows)], dtype=pl.Int64),
+            "revision": pl.Series([p.revision for p in packs for _ in range(p.size_rows)], dtype=pl.Int64),
+            "row_key": pl.Series(_cut(own), dtype=pl.Binary),
+        }
+    )
+
+
+def _first(found: pl.DataFrame) -> int:
+    return int(found["row_id"].sort()[0])
+
+
+def _last(found: pl.DataFrame) -> int:
+    return int(found["row_id"].sort()[-1])
+
+
+def _cut(run: bytes) -> list[bytes]:
+    return [run[at : at + KEY_BYTES] for at in range(0, len(run), KEY_BYTES)]
+
+
+def _found(rows: Any) -> pl.DataFrame:
+    import polars as pl
+
+    schema = {"at": pl.UInt32, "row_id": pl.Int64, "import_id": pl.Int64, "revision": pl.Int64, "row_key": pl.Binary}
+    return pl.DataFrame(list(rows), schema=schema, orient="row")
+
+
+def _hash() -> pl.Expr:
+    """The first 8 bytes of `key` as a signed number, so that SQLite can hold it."""
+    import polars as pl
+
+    return pl.col("key").bin.slice(0, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
+
+
+def _hashed(keys: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
+    return keys.select(key=_hash(), row_id=pl.col("row_id").cast(pl.Int64))
+
+
+def _short() -> pl.Expr:
+    import polars as pl
+
+    return pl.col("key").bin.slice(0, 4).bin.reinterpret(dtype=pl.UInt32, endianness="big")
+
+
+def _short_keys(keys: pl.Series) -> BitMap:
+    """The first 32 bits of each key."""
+    from pyroaring import BitMap
+
+    short = keys.rename("key").to_frame().select(_short()).to_series().sort()
+    return BitMap(array("I", short.to_list()))

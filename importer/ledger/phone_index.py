@@ -1,0 +1,98 @@
+"""Which packed rows stand for a number: a bitmap says which numbers there are at all, the packs themselves the rest.
+
+Floor: ledger. A list is rarely asked for numbers, except the few that somebody wants to see explained; so no index of
+them is kept: all packs are looked through, at some ten million rows a second.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from importer.ledger.packs import Pack, RowRecord, pack_of_row, packed_rows_with_phone
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    import polars as pl
+    from pyroaring import BitMap64
+
+FEW_PHONES = 8
+_READ_ROWS = 1_000_000
+
+
+class PhoneIndex:
+    """The numbers of packed rows."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._known: BitMap64 | None = None
+
+    def note(self, phones: pl.Series) -> None:
+        """Adds numbers that were just committed."""
+        if self._known is not None:
+            self._known |= _set_of(phones)
+
+    def find(self, phones: Sequence[int]) -> list[RowRecord]:
+        """The packed rows of any of these numbers."""
+        if len(phones) <= FEW_PHONES:
+            return [row for phone in phones for row in packed_rows_with_phone(self._connection, phone)]
+        import polars as pl
+
+        known = self._loaded()
+        wanted = pl.Series("phone", [phone for phone in phones if phone in known], dtype=pl.Int64).to_frame()
+        if not wanted.height:
+            return []
+        return [
+            row
+            for read in self._read()
+            for row in self._rows(read.join(wanted, on="phone", how="semi", maintain_order="left")["row_id"])
+        ]
+
+    def _loaded(self) -> BitMap64:
+        if self._known is None:
+            from pyroaring import BitMap64
+
+            self._known = BitMap64()
+            for read in self._read():
+                self._known |= _set_of(read["phone"])
+        return self._known
+
+    def _rows(self, row_ids: pl.Series) -> Iterator[RowRecord]:
+        pack: Pack | None = None
+        for row_id in row_ids:
+            if pack is None or not pack.holds(row_id):
+                pack = pack_of_row(self._connection, row_id)
+            if pack is not None:
+                yield pack.row(row_id - pack.first_row_id)
+
+    def _read(self) -> Iterator[pl.DataFrame]:
+        """All packed numbers with their rows, a million or so at a time."""
+        waiting: list[tuple[int, int, int, bytes]] = []
+        rows = 0
+        for each in self._connection.execute(
+            "SELECT first_row_id, size_rows, digits, phones FROM row_packs ORDER BY first_row_id"
+        ):
+            waiting.append(each)
+            rows += each[1]
+            if rows >= _READ_ROWS:
+                yield _frame_of(waiting)
+                waiting, rows = [], 0
+        if waiting:
+            yield _frame_of(waiting)
+
+
+def _frame_of(read: Sequence[Any]) -> pl.DataFrame:
+    import polars as pl
+
+    phones = [text[at : at + digits] for _, _, digits, text in read for at in range(0, len(text), digits)]
+    row_ids = [row_id for first, size, _, _ in read for row_id in range(first, first + size)]
+    texts = pl.Series("phone", phones, dtype=pl.Binary).cast(pl.String)
+    return pl.DataFrame({"phone": texts.cast(pl.Int64), "row_id": pl.Series(row_ids, dtype=pl.Int64)})
+
+
+def _set_of(phones: pl.Series) -> BitMap64:
+    from pyroaring import BitMap64
+
+    return BitMap64(array("Q", phones.sort().to_list()))
