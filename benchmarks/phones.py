@@ -1,15 +1,13 @@
 """How fast numbers are checked, and how many times faster than by `phonenumbers` row by row (`--help` for options).
 
 Floor: benchmarks. Both sides run in this process on the same lists; the row-by-row side gets a sample, once as it
-comes and once with its pattern cache on. `--npm FOLDER` adds the JavaScript libraries installed in that folder.
+comes and once with its pattern cache on. `phones_peers.py` compares with JavaScript libraries too.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from importer.phones import METADATA_VERSION, PhoneRules, check, summarise
 
 _REPEATS = 3
-_MESSY_RU = (
+# Ways to write a number; a is the area code, in use or not.
+MESSY_RU = (
     "8 ({a}) {b}-{c}-{d}",
     "8{a}{b}{c}{d}",
     "+7 {a} {b} {c} {d}",
@@ -32,7 +31,7 @@ _MESSY_RU = (
     "{a} {b}-{c}{d}",
     " 8-{a}-{b}-{c}-{d} ",
 )
-_MESSY_US = (
+MESSY_US = (
     "({a}) {b}-{c}{d}",
     "{a}-{b}-{c}{d}",
     "{a}.{b}.{c}{d}",
@@ -46,10 +45,10 @@ def main() -> None:
     options = _options()
     chance = random.Random(options.seed)
     lists = (
-        List("clean E.164, one country", _clean(chance, options.rows), None),
+        List("clean E.164, one country", clean_numbers(chance, options.rows), None),
         List("clean E.164, seven countries", _world(chance, options.rows), None),
-        List("messy national, Russia", _messy(chance, options.rows, _MESSY_RU, (900, 999)), "RU"),
-        List("messy national, United States", _messy(chance, options.rows, _MESSY_US, (201, 989)), "US"),
+        List("messy national, Russia", messy_numbers(chance, options.rows, MESSY_RU), "RU"),
+        List("messy national, United States", messy_numbers(chance, options.rows, MESSY_US), "US"),
     )
     print(
         f"phonenumbers {METADATA_VERSION}, {options.rows:,} rows, {pl.thread_pool_size()} threads, best of {_REPEATS}"
@@ -62,8 +61,6 @@ def main() -> None:
     )
     for one, slow, less_slow in zip(lists, plain, cached, strict=True):
         _print_row(one, slow, less_slow)
-        if options.npm:
-            _print_javascript(one, options.npm, options.sample_rows)
 
 
 class List(NamedTuple):
@@ -79,13 +76,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--sample-rows", type=int, default=20_000, help="rows given to the slow side")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--npm", type=Path, help="folder with node_modules of libphonenumber-js, google-libphonenumber")
     return parser.parse_args()
 
 
 def _row_by_row_speed(one: List, sample_rows: int) -> float:
     sample = one.cells.head(sample_rows).to_list()
-    return len(sample) / _best_s(lambda: [_naive(cell, one.region) for cell in sample])
+    return len(sample) / _best_s(lambda: [checked_alone(cell, one.region) for cell in sample])
 
 
 def _print_row(one: List, slow: float, less_slow: float) -> None:
@@ -107,7 +103,7 @@ def _best_s(run: Callable[[], object]) -> float:
     return min(taken)
 
 
-def _naive(cell: str, region: str | None) -> str | None:
+def checked_alone(cell: str, region: str | None) -> str | None:
     """What a script would do: parse, judge, format, and ask for region and type."""
     try:
         number = phonenumbers.parse(cell, region)
@@ -120,7 +116,7 @@ def _naive(cell: str, region: str | None) -> str | None:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
-def _clean(chance: random.Random, rows: int) -> pl.Series:
+def clean_numbers(chance: random.Random, rows: int) -> pl.Series:
     areas = ("212", "305", "415", "617", "650")
     return pl.Series([f"+1{chance.choice(areas)}{chance.randint(2_000_000, 9_999_999)}" for _ in range(rows)])
 
@@ -130,47 +126,15 @@ def _world(chance: random.Random, rows: int) -> pl.Series:
     return pl.Series([f"{chance.choice(starts)}{chance.randint(0, 9999):04d}" for _ in range(rows)])
 
 
-def _messy(chance: random.Random, rows: int, ways: tuple[str, ...], areas: tuple[int, int]) -> pl.Series:
+def messy_numbers(chance: random.Random, rows: int, ways: tuple[str, ...]) -> pl.Series:
+    areas = (900, 999) if ways == MESSY_RU else (201, 989)
+
     def cell() -> str:
         digits = str(chance.randint(2_000_000, 9_999_999))
         parts = {"a": chance.randint(*areas), "b": digits[:3], "c": digits[3:5], "d": digits[5:]}
         return chance.choice(ways).format(**parts)
 
     return pl.Series([cell() for _ in range(rows)])
-
-
-_SCRIPTS = {
-    "libphonenumber-js": """
-        const { parsePhoneNumberFromString: parse } = require('libphonenumber-js/max')
-        const read = (c, r) => { const n = parse(c, r); if (n && n.isValid()) { n.getType(); return n.number } }
-    """,
-    "google-libphonenumber": """
-        const util = require('google-libphonenumber').PhoneNumberUtil.getInstance()
-        const read = (c, r) => { try {
-            const n = util.parse(c, r); if (!util.isValidNumber(n)) return
-            util.getNumberType(n); util.getRegionCodeForNumber(n); return util.format(n, 0)
-        } catch { } }
-    """,
-}
-_LOOP = """
-    const cells = JSON.parse(require('fs').readFileSync(0)), region = process.argv[1] || undefined
-    let best = Infinity
-    for (let i = 0; i < 3; i++) {
-        const start = performance.now(); for (const c of cells) read(c, region)
-        best = Math.min(best, performance.now() - start)
-    }
-    console.log(cells.length / best * 1000)
-"""
-
-
-def _print_javascript(one: List, folder: Path, sample_rows: int) -> None:
-    sample = json.dumps(one.cells.head(sample_rows).to_list())
-    for name, script in _SCRIPTS.items():
-        command = ["node", "-e", script + _LOOP, one.region or ""]
-        done = subprocess.run(
-            command, cwd=folder, input=sample, capture_output=True, text=True, check=True, timeout=300
-        )
-        print(f"  {name:30}{float(done.stdout):>12,.0f}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Compares the compiled reading with `phonenumbers` on millions of strings: `python benchmarks/phones_differential.py`.
 
-Floor: benchmarks. Strings are made from the seed, in pieces for one region each; every column of a reading is compared,
-so verdict, E.164, region, type and fault. Prints mismatches grouped by region and columns; exit 1 if there is any.
+Floor: benchmarks. Strings are made from the seed, in pieces for one region each, or with a region for each row. Every
+column of a reading is compared, so verdict, E.164, region, type and fault. Prints mismatches grouped by region and
+columns; exit 1 if there is any.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import phone_strings
 
 from importer.phones import METADATA_VERSION, compiled, reference
 from importer.phones.columns import NO_REGION, UNKNOWN_REGION
+from importer.phones.homes import Homes, homes_of
 
+MIXED = "mixed"  # a region of its own for each row
 _PIECE_ROWS = 5_000
 _SHOWN_PER_GROUP = 3
 
@@ -75,12 +78,12 @@ def _options() -> argparse.Namespace:
 
 
 def _pieces(count: int, seed: int) -> Iterator[tuple[int, str, int]]:
-    """A seed, a region and a number of rows for each piece: every region in turn, and none at all as often as not."""
+    """A seed, a region and a number of rows for each piece: every region in turn, a third as often none or any."""
     chance = random.Random(seed)
     regions: list[str] = []
     for start in range(0, count, _PIECE_ROWS):
         if not regions:
-            others = [NO_REGION] * (len(phone_strings.REGIONS) // 3) + [UNKNOWN_REGION] * 3
+            others = [NO_REGION, MIXED] * (len(phone_strings.REGIONS) // 6) + [UNKNOWN_REGION] * 3
             regions = chance.sample([*phone_strings.REGIONS, *others], k=len(phone_strings.REGIONS) + len(others))
         yield chance.getrandbits(48), regions.pop(), min(_PIECE_ROWS, count - start)
 
@@ -89,11 +92,11 @@ def check_piece(piece: tuple[int, str, int]) -> Outcome:
     """Reads one piece both ways."""
     phonenumbers.enable_pattern_cache()
     seed, region, count = piece
-    cells = pl.Series("cell", list(phone_strings.cells(random.Random(seed), region, count)))
+    cells, homes = _cells_and_homes(random.Random(seed), region, count)
     at_start = time.perf_counter()
-    ours = compiled.read(cells, region)
+    ours = compiled.read_homes(cells, homes)
     between = time.perf_counter()
-    theirs = reference.read(cells, region)
+    theirs = reference.read_homes(cells, homes)
     outcome = Outcome(
         rows=count,
         fallback_rows=len(ours.filter(pl.col("is_fallback"))),
@@ -104,6 +107,14 @@ def check_piece(piece: tuple[int, str, int]) -> Outcome:
     if not ours.equals(theirs):
         _compare(cells, region, ours, theirs, outcome)
     return outcome
+
+
+def _cells_and_homes(chance: random.Random, region: str, count: int) -> tuple[pl.Series, Homes]:
+    if region != MIXED:
+        return pl.Series("cell", list(phone_strings.cells(chance, region, count))), Homes(region=region)
+    regions = chance.choices([*phone_strings.REGIONS, NO_REGION, UNKNOWN_REGION], k=count)
+    cells = [phone_strings.cell(chance, each) for each in regions]
+    return pl.Series("cell", cells), homes_of(pl.Series(regions), None)
 
 
 def _compare(cells: pl.Series, region: str, ours: pl.DataFrame, theirs: pl.DataFrame, outcome: Outcome) -> None:

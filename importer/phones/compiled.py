@@ -14,8 +14,11 @@ import polars as pl
 from importer.phones import reference
 from importer.phones.cells import read_cells
 from importer.phones.columns import NO_REGION, READING, UNKNOWN_REGION, all_false, placed, same
+from importer.phones.homes import Homes
 from importer.phones.plans import Plan, code_plan, region_plan
 from importer.phones.world import LONGEST_DIGITS, NO_CODE_ID, NOT_VIABLE_ID, UNKNOWN_REGION_ID, Table, world
+
+_TWO_DIGITS = 2
 
 
 class Numbers(NamedTuple):
@@ -30,9 +33,14 @@ class Numbers(NamedTuple):
 
 
 def read(cells: pl.Series, region: str) -> pl.DataFrame:
-    """Readings of the cells, as `reference.read` gives them. **Shapes**: `columns.READING`, a row per cell."""
+    """Readings of cells dialled in one region, as `reference.read` gives them."""
+    return read_homes(cells, Homes(region=region))
+
+
+def read_homes(cells: pl.Series, homes: Homes) -> pl.DataFrame:
+    """Readings of the cells, as `reference.read_homes` gives them. **Shapes**: `columns.READING`, a row per cell."""
     texts = read_cells(cells)
-    numbers = _numbers(texts["digits"], texts["has_plus"], region)
+    numbers = _numbers(texts["digits"], texts["has_plus"], homes)
     is_too_long = texts["is_viable"] & (numbers.digits.str.len_bytes() > LONGEST_DIGITS)
     is_read = texts["is_viable"] & _fact("is_parsed", numbers.answers)
     numbers = Numbers(
@@ -41,10 +49,25 @@ def read(cells: pl.Series, region: str) -> pl.DataFrame:
         is_bare=numbers.is_bare & is_read,
     )
     readings = _readings(numbers, _other_readings(texts["digits"], numbers.is_bare))
-    return _with_fallback(readings, cells, region, (texts["is_undecided"] | is_too_long).arg_true())
+    return _with_fallback(readings, cells, homes, (texts["is_undecided"] | is_too_long).arg_true())
 
 
-def _numbers(digits: pl.Series, has_plus: pl.Series, region: str) -> Numbers:
+def _numbers(digits: pl.Series, has_plus: pl.Series, homes: Homes) -> Numbers:
+    """What is written with its country code means the same everywhere; the rest is read region by region."""
+    if homes.column is None:
+        return _numbers_in(digits, has_plus, homes.region)
+    plus = has_plus.arg_true()
+    abroad = _international(digits.gather(plus))
+    is_clear = (abroad.answers != NO_CODE_ID) & (digits.gather(plus).str.len_bytes() > _TWO_DIGITS)
+    parts, rows = [Numbers(*(column.filter(is_clear) for column in abroad))], [plus.filter(is_clear)]
+    others = placed(~has_plus, plus, ~is_clear).arg_true()
+    for region, at in homes.gather(others).groups(len(others)):
+        rows.append(others.gather(at))
+        parts.append(_numbers_in(digits.gather(rows[-1]), has_plus.gather(rows[-1]), region))
+    return _in_order(tuple(parts), tuple(rows))
+
+
+def _numbers_in(digits: pl.Series, has_plus: pl.Series, region: str) -> Numbers:
     if region not in {NO_REGION, UNKNOWN_REGION}:
         return _dialled(digits, has_plus, region_plan(region))
     numbers = _international(digits)
@@ -53,7 +76,7 @@ def _numbers(digits: pl.Series, has_plus: pl.Series, region: str) -> Numbers:
         return numbers._replace(answers=numbers.answers.zip_with(has_plus, unknown))
     # Two digits alone are a number where there is a region, but none once a plus is put before them.
     not_viable = same(NOT_VIABLE_ID, len(digits), pl.UInt32)
-    return numbers._replace(answers=numbers.answers.zip_with(digits.str.len_bytes() > 2, not_viable))
+    return numbers._replace(answers=numbers.answers.zip_with(digits.str.len_bytes() > _TWO_DIGITS, not_viable))
 
 
 def _international(digits: pl.Series) -> Numbers:
@@ -196,10 +219,15 @@ def _readings(numbers: Numbers, others: dict[str, pl.Series]) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def _with_fallback(readings: pl.DataFrame, cells: pl.Series, region: str, rows: pl.Series) -> pl.DataFrame:
-    """The readings, with those rows decided by `phonenumbers`, each different cell once."""
-    if not len(rows):
-        return readings
+def _with_fallback(readings: pl.DataFrame, cells: pl.Series, homes: Homes, rows: pl.Series) -> pl.DataFrame:
+    """The readings, with those rows decided by `phonenumbers`."""
+    for region, at in homes.gather(rows).groups(len(rows)):
+        readings = _with_fallback_in(readings, cells, region, rows.gather(at))
+    return readings
+
+
+def _with_fallback_in(readings: pl.DataFrame, cells: pl.Series, region: str, rows: pl.Series) -> pl.DataFrame:
+    """Those rows decided, each different cell once."""
     asked = cells.gather(rows).alias("cell").to_frame()
     different = asked.unique()
     decided = reference.read(different["cell"], region).with_columns(different["cell"], is_fallback=pl.lit(value=True))

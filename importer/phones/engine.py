@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import polars as pl
 
-from importer.phones.compiled import read
+from importer.phones.compiled import read_homes
 from importer.phones.judge import check_with
 from importer.phones.rules import PhoneRules
 
@@ -30,12 +30,12 @@ def check(numbers: pl.Series, rules: PhoneRules, regions: pl.Series | None = Non
     **Law**: exact - verdict, E.164, region and type are those of `phonenumbers`, damaged cells aside.
     """
     if len(numbers) <= _PIECE_ROWS:
-        return check_with(read, numbers, rules, regions)
+        return check_with(read_homes, numbers, rules, regions)
     starts = range(0, len(numbers), _PIECE_ROWS)
 
     def check_piece(start: int) -> pl.DataFrame:
         own_regions = None if regions is None else regions.slice(start, _PIECE_ROWS)
-        return check_with(read, numbers.slice(start, _PIECE_ROWS), rules, own_regions)
+        return check_with(read_homes, numbers.slice(start, _PIECE_ROWS), rules, own_regions)
 
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         return pl.concat(list(pool.map(check_piece, starts)), rechunk=False)

@@ -12,13 +12,14 @@ from collections.abc import Callable
 import phonenumbers
 import polars as pl
 
-from importer.phones.columns import CHECKED, NO_REGION, REASON, UNKNOWN_REGION, all_false, placed, same
+from importer.phones.columns import CHECKED, REASON, placed, same
 from importer.phones.damage import damage_of, sharper_faults, warnings_of
+from importer.phones.homes import Homes, homes_of
 from importer.phones.leadingzero import may_be_valid_with_zero
 from importer.phones.rules import PhoneRules
 from importer.phones.shortcodes import is_short_code
 
-Reader = Callable[[pl.Series, str], pl.DataFrame]
+Reader = Callable[[pl.Series, Homes], pl.DataFrame]
 
 # E.164 allows fifteen digits; seven is the shortest number anybody is called at from abroad.
 _ANY_DIGITS = r"^\+[0-9]{7,15}$"
@@ -27,40 +28,17 @@ _ANY_DIGITS = r"^\+[0-9]{7,15}$"
 def check_with(read: Reader, numbers: pl.Series, rules: PhoneRules, regions: pl.Series | None = None) -> pl.DataFrame:
     """Judges every cell with the given reader. **Shapes**: `columns.CHECKED`, a row per cell, in order."""
     cells = numbers.cast(pl.String).fill_null("").alias("cell")
-    if regions is None:
-        return _check_region(read, cells, rules, rules.region or NO_REGION)
-    keys = _region_keys(regions, rules)
-    rows = [(keys == key).arg_true() for key in keys.unique()]
-    parts = [_check_region(read, cells.gather(at), rules, keys[at[0]]) for at in rows]
-    if not parts:
-        return pl.DataFrame(schema=CHECKED)
-    order = pl.concat(rows).alias("row")
-    return pl.concat(parts).with_columns(order).sort("row").drop("row")
-
-
-def _region_keys(regions: pl.Series, rules: PhoneRules) -> pl.Series:
-    named = regions.cast(pl.String).fill_null("").str.strip_chars().str.to_uppercase()
-    known = sorted(phonenumbers.SUPPORTED_REGIONS)
-    return pl.select(
-        pl.when(named == "")
-        .then(pl.lit(rules.region or NO_REGION))
-        .when(named.is_in(known))
-        .then(named)
-        .otherwise(pl.lit(UNKNOWN_REGION))
-    ).to_series()
-
-
-def _check_region(read: Reader, cells: pl.Series, rules: PhoneRules, region: str) -> pl.DataFrame:
+    homes = homes_of(regions, rules.region)
     damage = damage_of(cells)
     if damage.null_count() < len(damage):
         cells = pl.select(pl.when(damage.is_null()).then(cells).otherwise(pl.lit(""))).to_series().alias("cell")
-    reading = read(cells, region).with_columns(cells, damage.alias("damage"))
-    reading = _choose_bare(reading, rules, region)
-    return _sharpen(read, _apply_rules(reading, rules), region)
+    reading = read(cells, homes).with_columns(cells, damage.alias("damage"))
+    reading = _choose_bare(reading, rules, homes)
+    return _sharpen(read, _apply_rules(reading, rules), homes)
 
 
-def _choose_bare(reading: pl.DataFrame, rules: PhoneRules, region: str) -> pl.DataFrame:
-    own_code = f"+{phonenumbers.country_code_for_region(region)}"
+def _choose_bare(reading: pl.DataFrame, rules: PhoneRules, homes: Homes) -> pl.DataFrame:
+    own_code = homes.each(lambda region: f"+{phonenumbers.country_code_for_region(region)}")
     is_both = (pl.col("verdict") == "valid") & (pl.col("plus_e164") != pl.col("parsed_e164"))
     reading = reading.with_columns(
         is_both.fill_null(value=False).alias("is_ambiguous_bare"),
@@ -95,27 +73,30 @@ def _any_digits() -> pl.Expr:
     return pl.coalesce("parsed_e164", pl.when(digits.str.contains(_ANY_DIGITS)).then(digits))
 
 
-def _sharpen(read: Reader, reading: pl.DataFrame, region: str) -> pl.DataFrame:
+def _sharpen(read: Reader, reading: pl.DataFrame, homes: Homes) -> pl.DataFrame:
     is_rejected = reading["reason"].is_null() & ~reading["is_readable"]
     rows = is_rejected.arg_true()
-    reasons = placed(reading["reason"], rows, _reasons(read, reading[rows], region)) if len(rows) else reading["reason"]
+    reasons = (
+        placed(reading["reason"], rows, _reasons(read, reading[rows], homes.gather(rows)))
+        if len(rows)
+        else reading["reason"]
+    )
     checked = reading.with_columns(
         reasons.alias("reason"), pl.when(reasons.is_null()).then(pl.col("parsed_e164")).alias("e164")
     )
     return checked.with_columns(warnings_of(checked["cell"], checked["e164"])).select(*CHECKED)
 
 
-def _reasons(read: Reader, rejected: pl.DataFrame, region: str) -> pl.Series:
+def _reasons(read: Reader, rejected: pl.DataFrame, homes: Homes) -> pl.Series:
     """The most telling reason for each rejected row: damage, else what would have made it a number, else its fault."""
     reasons = sharper_faults(rejected["cell"], rejected["fault"])
     is_lost_plus = rejected["is_bare"] & rejected["plus_e164"].is_not_null()
     reasons = _marked(reasons, is_lost_plus.arg_true(), "lost_plus")
     others = (rejected["is_bare"] & ~is_lost_plus & (reasons != "two_numbers")).arg_true()
-    cells = rejected["cell"].gather(others)
-    reasons = _marked(reasons, others.filter(is_short_code(cells, region)), "short_code")
-    others = others.filter(may_be_valid_with_zero(cells, region))
-    cells = rejected["cell"].gather(others)
-    reasons = _marked(reasons, others.filter(_is_valid_with_zero(read, cells, region)), "lost_leading_zero")
+    for region, at in homes.gather(others).groups(len(others)):
+        rows = others.gather(at)
+        reasons = _marked(reasons, rows.filter(is_short_code(rejected["cell"].gather(rows), region)), "short_code")
+    reasons = _marked(reasons, _valid_with_zero(read, rejected["cell"], homes, others), "lost_leading_zero")
     return rejected["damage"].zip_with(rejected["damage"].is_not_null(), reasons)
 
 
@@ -123,6 +104,12 @@ def _marked(reasons: pl.Series, rows: pl.Series, reason: str) -> pl.Series:
     return placed(reasons, rows, same(reason, len(rows), REASON))
 
 
-def _is_valid_with_zero(read: Reader, cells: pl.Series, region: str) -> pl.Series:
-    with_zero = cells.str.replace(r"^[^\p{Nd}]*", "0")
-    return read(with_zero, region)["verdict"] == "valid" if len(cells) else all_false(0)
+def _valid_with_zero(read: Reader, cells: pl.Series, homes: Homes, rows: pl.Series) -> pl.Series:
+    """Those of the rows whose cells are valid numbers with a 0 in front."""
+    groups = homes.gather(rows).groups(len(rows))
+    tried = [rows.gather(at).filter(may_be_valid_with_zero(cells.gather(rows.gather(at)), home)) for home, at in groups]
+    rows = pl.concat(tried) if tried else rows
+    if not len(rows):
+        return rows
+    with_zero = cells.gather(rows).str.replace(r"^[^\p{Nd}]*", "0")
+    return rows.filter(read(with_zero, homes.gather(rows))["verdict"] == "valid")

@@ -8,6 +8,7 @@ Python's own parser is not used: it is private, and the same text must mean the 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 ANY_DIGIT = 0b11_1111_1111
@@ -86,11 +87,12 @@ def beginnings(node: Node, digits: int) -> frozenset[str]:
         case Digit(members):
             return frozenset(str(digit) for digit in range(10) if members >> digit & 1)
         case Sequence(parts):
-            return _in_a_row([beginnings(part, digits) for part in parts], digits)
+            return _in_a_row((beginnings(part, digits) for part in parts), digits)
         case Choice(options):
             return frozenset().union(*(beginnings(option, digits) for option in options))
         case Repeat(part, least, most):
             once = beginnings(part, digits)
+            most = min(most, max(least, digits))  # more make no difference to the first digits
             return frozenset().union(*(_in_a_row([once] * times, digits) for times in range(least, most + 1)))
         case End():
             return frozenset({""})
@@ -109,11 +111,16 @@ def _sums(choices: list[frozenset[int]]) -> set[int]:
     return sums
 
 
-def _in_a_row(choices: list[frozenset[str]], digits: int) -> frozenset[str]:
-    texts = {""}
+def _in_a_row(choices: Iterable[frozenset[str]], digits: int) -> frozenset[str]:
+    done: set[str] = set()
+    begun = {""}
     for choice in choices:
-        texts = {(text + more)[:digits] for text in texts for more in choice}
-    return frozenset(texts)
+        longer = {(text + more)[:digits] for text in begun for more in choice}
+        begun = {text for text in longer if len(text) < digits}
+        done |= longer - begun
+        if not begun:
+            break
+    return frozenset(done | begun)
 
 
 def _choice(tokens: list[str]) -> tuple[Node, list[str]]:

@@ -15,6 +15,7 @@ import polars as pl
 from phonenumbers import CountryCodeSource, NumberParseException, PhoneNumber, ValidationResult
 
 from importer.phones.columns import NO_REGION, READING, UNKNOWN_REGION
+from importer.phones.homes import Homes
 from importer.phones.judge import check_with
 from importer.phones.rules import TYPES, PhoneRules
 
@@ -57,7 +58,16 @@ class Reading(NamedTuple):
 
 def check(numbers: pl.Series, rules: PhoneRules, regions: pl.Series | None = None) -> pl.DataFrame:
     """The same frame as `importer.phones.check`, decided row by row."""
-    return check_with(read, numbers, rules, regions)
+    return check_with(read_homes, numbers, rules, regions)
+
+
+def read_homes(cells: pl.Series, homes: Homes) -> pl.DataFrame:
+    """Readings of cells dialled in several regions."""
+    groups = list(homes.groups(len(cells)))
+    if not groups:
+        return pl.DataFrame(schema=READING)
+    parts = [read(cells.gather(rows), region).with_columns(rows.alias("row")) for region, rows in groups]
+    return pl.concat(parts).sort("row").drop("row")
 
 
 def read(cells: pl.Series, region: str) -> pl.DataFrame:

@@ -109,8 +109,11 @@ class World:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._spans: dict[int, list[tuple[int, int]]] = {}
         self._ids: dict[Answer, int] = {answer: number for number, answer in enumerate(_FIXED)}
+        self._facts = _facts([])
+        self._no_code = _spans_frame(_between_codes())
+        self._codes = {code: self._unloaded(code) for code in CALLING_CODES}
+        self._loaded: set[int] = set()
         self.table = self._build()
 
     def look_up(self, digits: pl.Series) -> tuple[Table, pl.Series]:
@@ -125,10 +128,12 @@ class World:
 
     def _with(self, codes: list[int]) -> Table:
         with self._lock:
-            new = [code for code in codes if code not in self._spans]
+            new = [code for code in codes if code not in self._loaded]
             for code in new:
-                self._spans[code] = [(start, self._id(answer)) for start, answer in _code_spans(code)]
+                spans = [(start, self._id(answer)) for start, answer in _code_spans(code)]
+                self._codes[code] = _spans_frame(spans, code)
             if new:
+                self._loaded.update(new)
                 self.table = self._build()
             return self.table
 
@@ -136,28 +141,41 @@ class World:
         return self._ids.setdefault(answer, len(self._ids))
 
     def _build(self) -> Table:
-        spans = [(0, NO_CODE_ID), (1, TOO_SHORT_ID)]
-        spans += ((10 ** (length - 1), NO_CODE_ID) for length in range(_SHORTEST_DIGITS + 1, LONGEST_DIGITS + 1))
-        for code in CALLING_CODES:
-            spans += self._spans.get(code) or self._unloaded(code)
-            spans += (((code + 1) * 10**left, NO_CODE_ID) for left in _lengths_left(code))
         # Where one code's end is the next one's beginning, the beginning is what counts.
-        starts = dict(sorted(spans, key=lambda span: (span[0], span[1] != NO_CODE_ID)))
-        return Table(
-            starts=pl.Series(list(starts), dtype=pl.UInt64),
-            answers=pl.Series(list(starts.values()), dtype=pl.UInt32),
-            facts=_facts(list(self._ids)),
-        )
+        spans = pl.concat([self._no_code, *self._codes.values()]).sort("start", "is_between")
+        spans = spans.filter(pl.col("start") != pl.col("start").shift(1, fill_value=spans["start"][-1]))
+        new = list(self._ids)[len(self._facts) :]
+        self._facts = pl.concat([self._facts, _facts(new)])
+        return Table(starts=spans["start"], answers=spans["answer"], facts=self._facts)
 
-    def _unloaded(self, code: int) -> Iterator[tuple[int, int]]:
+    def _unloaded(self, code: int) -> pl.DataFrame:
         answer = self._id(Answer(code=code, is_loaded=False))
-        return ((code * 10**left, answer) for left in _lengths_left(code))
+        return _spans_frame([(code * 10**left, answer) for left in _lengths_left(code)], code)
 
 
 @lru_cache(maxsize=1)
 def world() -> World:
     """The one table of this process."""
     return World()
+
+
+def _spans_frame(spans: list[tuple[int, int]], code: int | None = None) -> pl.DataFrame:
+    """Starts and answers, and where the calling code ends; without a code, what stands between the codes."""
+    ends = [] if code is None else [((code + 1) * 10**left, NO_CODE_ID) for left in _lengths_left(code)]
+    starts, answers = zip(*spans, *ends, strict=True)
+    return pl.DataFrame(
+        {
+            "start": pl.Series(starts, dtype=pl.UInt64),
+            "answer": pl.Series(answers, dtype=pl.UInt32),
+            "is_between": [code is None] * len(spans) + [True] * len(ends),
+        }
+    )
+
+
+def _between_codes() -> list[tuple[int, int]]:
+    """Where numbers of one more digit begin, and what the shortest are."""
+    lengths = range(_SHORTEST_DIGITS + 1, LONGEST_DIGITS + 1)
+    return [(0, NO_CODE_ID), (1, TOO_SHORT_ID), *((10 ** (length - 1), NO_CODE_ID) for length in lengths)]
 
 
 def _lengths_left(code: int) -> range:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from importer.phones import PhoneRules, check, compiled, reference
 from importer.phones.columns import NO_REGION, READING, UNKNOWN_REGION
+from importer.phones.homes import homes_of
 from importer.phones.leadingzero import may_be_valid_with_zero
 
 REGIONS = [NO_REGION, UNKNOWN_REGION, *phone_strings.REGIONS]
@@ -39,6 +40,20 @@ def assert_exact(cells: list[str], region: str) -> None:
 def test_readings_of_mutated_and_random_strings_are_those_of_phonenumbers(seed, region):
     """Five hundred strings of all kinds, read as dialled in any region or in none."""
     assert_exact(list(phone_strings.cells(random.Random(seed), region, 500)), region)
+
+
+@given(seed=st.integers(0, 2**48))
+@settings(max_examples=15, deadline=None)
+def test_readings_of_rows_with_regions_of_their_own_are_those_of_phonenumbers(seed):
+    """What a row says does not depend on the regions of the rows around it."""
+    chance = random.Random(seed)
+    regions = chance.choices([*chance.sample(phone_strings.REGIONS, 12), NO_REGION, UNKNOWN_REGION], k=400)
+    cells = pl.Series("cell", [phone_strings.cell(chance, region) for region in regions])
+    homes = homes_of(pl.Series(regions), None)
+    ours, theirs = compiled.read_homes(cells, homes), reference.read_homes(cells, homes)
+    assert ours.drop("is_fallback").equals(theirs.drop("is_fallback"))
+    alone = [reference.read_cell(cell, region) for cell, region in zip(cells, regions, strict=True)]
+    assert theirs.rows() == [tuple(reading) for reading in alone]
 
 
 @given(
