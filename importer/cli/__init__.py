@@ -16,7 +16,7 @@ import sys
 import click
 
 from importer import __version__
-from importer.errors import ImporterError
+from importer.errors import ApiAway, ImporterError
 
 COMMANDS = {
     "run": "Take a list in, check it, and send it. Run it again to go on.",
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
         _show(problem)
         code = _told_json(arguments, problem.exit_code, problem.format_message())
     except ImporterError as problem:
-        code = _told(arguments, problem.exit_code, problem.message, problem.hint, problem)
+        code = _told(arguments, problem.exit_code, problem.message, _hint(problem), problem)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
@@ -145,6 +145,12 @@ def _show(problem: click.ClickException) -> None:
     said = io.StringIO()
     problem.show(said)
     click.echo(safe(said.getvalue(), keep_lines=True), err=True, nl=False)
+
+
+def _hint(problem: ImporterError) -> str:
+    """The next step at a command line, where nobody sees keys: the same command takes care of them."""
+    is_keyed = isinstance(problem, ApiAway) and getattr(problem, "key", None) is not None
+    return "Nothing is lost: run the same command again later." if is_keyed else problem.hint
 
 
 def _told(arguments: list[str], code: int, message: str, hint: str, problem: ImporterError | None = None) -> int:

@@ -30,7 +30,7 @@ from importer.machine import StopSignals, is_terminal, now, sync_file, this_proc
 if TYPE_CHECKING:
     from importer.campaigns import Patience, Steered
     from importer.cli.options import Asked
-    from importer.client import CallsApi, Campaign
+    from importer.client import CallsApi, Campaign, Secret
     from importer.ledger import KnownCampaign
 
 EPILOG = """\b
@@ -104,7 +104,7 @@ def _confirm(question: str, *, as_json: bool) -> None:
 def _steer(context: click.Context, verb: str, *, is_waiting: bool, as_json: bool) -> None:
     from importer.campaigns import steer
 
-    with _reached(context, is_quiet=as_json) as (api, patience):
+    with _reached(context, is_quiet=as_json or not is_waiting) as (api, patience):
         done = steer(api, verb, patience, is_waiting=is_waiting)
     _end(context, done, verb, as_json=as_json)
 
@@ -263,12 +263,15 @@ def add(
     The platform is asked first whether the campaign is there under this token.
     """
     configuration = file_configuration()
+    path = configuration.path or Path.cwd() / FILE_NAME
     name = _new_name(configuration, name or _prompted("Name for it", "NAME"))
     section = {"host": host or _prompted("Host", "--host", default="https://app.jaicp.com")}
-    section |= _token_source(name, token_file, token_env)
+    source, typed = _token_source(name, token_file, token_env, folder=path.parent)
+    section |= source
     if not is_unchecked:
-        _check_live(section)
-    path = configuration.path or Path.cwd() / FILE_NAME
+        _check_live(section, typed)
+    if typed is not None:  # not before it proved right: a wrong one would be taken for the token the next time
+        write_private(Path(section["token_file"]).expanduser(), typed.reveal().encode() + b"\n")
     _append(path, name, section)
     click.echo(f"{path}: [campaign.{name}] was added. Try it: importer campaign status {name}")
 
@@ -287,35 +290,45 @@ def _new_name(configuration: Configuration, name: str) -> str:
     return name
 
 
-def _token_source(name: str, token_file: str | None, token_env: str | None) -> dict[str, str]:
+def _token_source(
+    name: str, token_file: str | None, token_env: str | None, *, folder: Path
+) -> tuple[dict[str, str], Secret[str] | None]:
+    """Where the token is, as importer.toml says it, and the token that was typed where there is no such file yet."""
     if token_file and token_env:
         raise UsageProblem("A token comes from a file or from a variable: say one of --token-file and --token-env.")
     if token_env:
-        if not _VARIABLE.fullmatch(token_env):
-            raise UsageProblem("--token-env takes the name of a variable, never a token.")
-        return {"token_env": token_env}
-    file = token_file or _prompted(
-        "File for its token (made if it is not there)", "--token-file", default=f"{name}.token"
+        return _in_variable(token_env), None
+    said = token_file or _prompted(
+        "Its token: a file (made if it is not there), or $NAME of a variable", "--token-file", default=f"{name}.token"
     )
-    if not Path(file).expanduser().exists():
-        _write_token(Path(file).expanduser())
-    return {"token_file": file}
+    if said.startswith("$"):
+        return _in_variable(said.removeprefix("$")), None
+    file = Path(said).expanduser()
+    is_found_anywhere = file.is_absolute() or folder == Path.cwd()
+    typed = None if file.exists() else _typed_token()
+    return {"token_file": said if is_found_anywhere else str(file.absolute())}, typed
 
 
-def _write_token(path: Path) -> None:
+def _in_variable(name: str) -> dict[str, str]:
+    if not _VARIABLE.fullmatch(name):
+        raise UsageProblem("--token-env takes the name of a variable, never a token.")
+    return {"token_env": name}
+
+
+def _typed_token() -> Secret[str]:
     from importer.client import check_token
 
-    token = check_token(_prompted("The campaign's token (not shown)", "A token file that exists", is_secret=True))
-    write_private(path, token.reveal().encode() + b"\n")
+    return check_token(_prompted("The campaign's token (not shown)", "A token file that exists", is_secret=True))
 
 
-def _check_live(section: dict[str, str]) -> None:
+def _check_live(section: Mapping[str, str], typed: Secret[str] | None) -> None:
     from importer.cli.config import origin_text, token_text
     from importer.cli.console import say
     from importer.client import CallsApi, check_token, parse_origin
 
     origin = parse_origin(origin_text(section, None))
-    with CallsApi(origin, check_token(token_text(section, None)).reveal(), timeout_s=TIMEOUT_S) as api:
+    token = typed or check_token(token_text(section, None))
+    with CallsApi(origin, token.reveal(), timeout_s=TIMEOUT_S) as api:
         found = api.campaign()
     say(f"There it is: {found.name or found.id} ({found.status}), project {found.project_name or '?'}.")
 

@@ -82,7 +82,7 @@ def command(
     if import_id is None and phones is None and where is None:
         raise UsageProblem("Say what to take back: an import by its number, --phones FILE or --where SQL.")
     settings = _settings(context, import_id)
-    with StopSignals() as signals, own_campaign(settings, asks_as="importer cancel") as (ledger, api):
+    with StopSignals() as signals, own_campaign(settings, signals, asks_as="importer cancel") as (ledger, api):
         campaign, choice = _choice(ledger, settings, import_id, phones, where)
         canceller = Canceller(
             ledger=ledger,
@@ -106,7 +106,7 @@ def command(
 
 
 def _settings(context: click.Context, import_id: int | None) -> RunSettings:
-    options = asked(context)
+    options = asked(context, of_import=True)
     if import_id is None:
         return run_settings(options, [])
     return import_settings(options, import_id)[1]
@@ -144,13 +144,16 @@ def _show_standing(standing: Standing) -> None:
 
 
 def _ask(standing: Standing, *, is_yes: bool, as_json: bool) -> None:
+    from importer.cli.console import interruptible
+
     if is_yes or not standing.can_be_undone:
         return
     if as_json or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageProblem(
             "Without a terminal nobody can be asked. Nothing was done.", hint="Say --yes if you mean it."
         )
-    click.confirm(f"Take {standing.can_be_undone:,} rows back?", default=False, abort=True, err=True)
+    with interruptible():
+        click.confirm(f"Take {standing.can_be_undone:,} rows back?", default=False, abort=True, err=True)
 
 
 def _exit_code(undone: Undone, signals: StopSignals) -> int:

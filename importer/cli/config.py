@@ -43,9 +43,8 @@ class Configuration:
         **Errors**: UsageProblem for an unknown name, or when several could be meant.
         """
         if name is None:
-            if len(self.campaigns) > 1 and "IMPORTER_TOKEN" not in os.environ:
-                names = ", ".join(sorted(self.campaigns))
-                raise UsageProblem(f"{self.path} names several campaigns: {names}.", hint="Say which with --campaign.")
+            if self.is_undecided:
+                raise self.several("Say which with --campaign.")
             only = dict(self.campaigns) if "IMPORTER_TOKEN" not in os.environ else {}
             found, own = next(iter(only.items()), (None, {}))
             return found, self._with_common(own)
@@ -58,6 +57,21 @@ class Configuration:
                 hint=f"Did you mean {near[0]!r}?" if near else f"It names: {known}.",
             )
         return name, self._with_common(self.campaigns[name])
+
+    @property
+    def is_undecided(self) -> bool:
+        """True when several campaigns are there, so that one must be named where it matters which."""
+        return len(self.campaigns) > 1 and "IMPORTER_TOKEN" not in os.environ
+
+    def several(self, hint: str) -> UsageProblem:
+        """What is wrong where it matters which campaign is meant, and nobody named one."""
+        return UsageProblem(f"{self.path} names several campaigns: {', '.join(sorted(self.campaigns))}.", hint=hint)
+
+    def whichever(self) -> Mapping[str, Any]:
+        """What holds whichever of several campaigns is meant: what the top says, and what all of them say alike."""
+        first, *others = self.campaigns.values()
+        alike = {name: value for name, value in first.items() if all(each.get(name) == value for each in others)}
+        return self._with_common(alike)
 
     def all_campaigns(self) -> dict[str, Mapping[str, Any]]:
         """Every campaign of the file, with what the top says for all."""

@@ -6,9 +6,12 @@ visible, since a terminal would obey them. Progress counts settled facts and nev
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +41,16 @@ def _shown(sign: str, *, keep_lines: bool) -> str:
 def say(text: str) -> None:
     """A line of talk on standard error."""
     click.echo(safe(text, keep_lines=True), err=True)
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """While somebody is being asked, one Ctrl-C ends the command: nothing is under way that could be drained."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from importer.cli.console import Progress, say
+from importer.cli.console import Progress, interruptible, say
 from importer.cli.words import intention_text
 from importer.machine import is_terminal
 
@@ -32,7 +32,7 @@ class TerminalDesk:
             say(intention_text(intention))
         if self._is_yes or not self._can_ask:
             return True
-        return bool(click.confirm(f"Send {intention.to_send_rows:,} rows?", default=False, err=True))
+        return _is_confirmed(f"Send {intention.to_send_rows:,} rows?")
 
     def which_call(self, came_back: CameBack) -> str | None:
         """Asks what to do with known numbers that came back changed."""
@@ -44,8 +44,7 @@ class TerminalDesk:
             f"(changed: {', '.join(came_back.changed_fields) or 'other columns'}).\n"
             "  phone   leave those numbers alone\n  row     call them again\n  stop    send nothing"
         )
-        said = click.prompt("Which", type=click.Choice(["phone", "row", "stop"]), default="stop", err=True)
-        return None if said == "stop" else str(said)
+        return _chosen(["phone", "row"])
 
     def which_reading(self, bare: BareDigits) -> str | None:
         """Asks how bare digits that are numbers both ways are meant."""
@@ -59,9 +58,7 @@ class TerminalDesk:
             f"  international   they begin with the country code\n  national        they are dialled so in {region}\n"
             "  stop            send nothing"
         )
-        choice = click.Choice(["international", "national", "stop"])
-        said = click.prompt("Which", type=choice, default="stop", err=True)
-        return None if said == "stop" else str(said)
+        return _chosen(["international", "national"])
 
     def is_right_ledger(self, campaign: CampaignFacts, ledger: Path) -> bool:
         """Asks whether a ledger may meet a campaign that already has numbers."""
@@ -69,4 +66,16 @@ class TerminalDesk:
         if not self._can_ask:
             return False
         say(f"The campaign already has {campaign.total_numbers:,} numbers, but the ledger {ledger} does not know it.")
-        return bool(click.confirm("Were those numbers added by other means, so that this is right?", err=True))
+        return _is_confirmed("Were those numbers added by other means, so that this is right?")
+
+
+def _is_confirmed(question: str) -> bool:
+    with interruptible():
+        return click.confirm(question, default=False, err=True)
+
+
+def _chosen(choices: list[str]) -> str | None:
+    """One of the choices; None for `stop`, which always is one, and what is meant when nothing is said."""
+    with interruptible():
+        said = click.prompt("Which", type=click.Choice([*choices, "stop"]), default="stop", err=True)
+    return None if said == "stop" else str(said)

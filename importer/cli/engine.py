@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import click
+
 from importer.cli.console import Progress, say
 from importer.cli.desk import TerminalDesk
 from importer.cli.logs import start_log
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from importer.run import Run, RunSettings, Target
 
 LONGEST_WAIT_FOR_OWNER_S = 120.0  # a request under way may take its whole timeout
+SILENCE_S = 10.0
 NAP_S = 0.2
 
 
@@ -64,15 +67,17 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[R
 
 
 @contextlib.contextmanager
-def own_campaign(settings: RunSettings, *, asks_as: str | None = None) -> Iterator[tuple[Ledger, CallsApi]]:
+def own_campaign(
+    settings: RunSettings, signals: StopSignals, *, asks_as: str | None = None
+) -> Iterator[tuple[Ledger, CallsApi]]:
     """The ledger, owned, and the client of a campaign, for what comes after the upload.
 
-    `asks_as`: a run that has the ledger is asked to stop, in this name, and waited for.
-    **Errors**: LedgerHeld while another process has the ledger.
+    `asks_as`: a run that has the ledger is asked to stop, in this name, and waited for until a signal comes.
+    **Errors**: LedgerHeld while another process has the ledger; click.Abort when a signal ended the waiting.
     """
     start_log(settings.target.token, shows_numbers=settings.shows_numbers)
     with (
-        _owned(settings) if asks_as is None else _asked_for(settings, asks_as) as ledger,
+        _owned(settings) if asks_as is None else _asked_for(settings, signals, asks_as) as ledger,
         calls_api(settings.target, timeout_s=settings.sending.window.request_s, connections=2) as api,
     ):
         yield ledger, api
@@ -85,24 +90,49 @@ def _owned(settings: RunSettings) -> Ledger:
     return Ledger(settings.ledger, this_process(_now_text()), now_ms=now().unix_ms, is_network_fine=is_fine)
 
 
-def _asked_for(settings: RunSettings, asks_as: str) -> Ledger:
-    """The ledger, after its owner was asked to stop, if it has one. **Errors**: LedgerHeld when it does not."""
+def _asked_for(settings: RunSettings, signals: StopSignals, asks_as: str) -> Ledger:
+    """The ledger, after its owner was asked to stop, if it has one. **Errors**: as `own_campaign`."""
     from importer.ledger.requests import STOP, Asker
 
-    until_s = time.monotonic() + LONGEST_WAIT_FOR_OWNER_S
-    is_told = False
+    asking = _Asking(signals)
     while True:
         try:
             return _owned(settings)
         except LedgerHeld as held:
-            if time.monotonic() > until_s:
-                raise
-            if not is_told:
-                say(f"{held.message} Asking it to stop.")
-            is_told = True
+            asking.go_on(held)
         with Asker(settings.ledger, STOP, {}, asked_by=asks_as) as asker:
-            asker.wait(1.0)
-        time.sleep(NAP_S)
+            asking.heard(asker.wait(1.0))
+        nap(signals, NAP_S)
+
+
+class _Asking:
+    """How long an owner has been asked to stop, and what a person was told of it."""
+
+    def __init__(self, signals: StopSignals) -> None:
+        self._signals = signals
+        self._began_s = time.monotonic()
+        self._has_answered = False
+        self._told = 0
+
+    def heard(self, answer: object) -> None:
+        """Takes the owner's answer, None when none came."""
+        self._has_answered = self._has_answered or answer is not None
+
+    def go_on(self, held: LedgerHeld) -> None:
+        """Says what is waited for, once. **Errors**: click.Abort after a signal; LedgerHeld after two minutes."""
+        waited_s = time.monotonic() - self._began_s
+        if self._signals.received is not None:
+            raise click.Abort
+        if waited_s > LONGEST_WAIT_FOR_OWNER_S:
+            raise LedgerHeld(f"{held.message} It did not stop.", hint=held.hint) from held
+        if self._told == 0:
+            self._tell(f"{held.message} Asking it to stop.")
+        elif self._told == 1 and waited_s > SILENCE_S and not self._has_answered:
+            self._tell("It has not answered yet: perhaps somebody is being asked something in its terminal.")
+
+    def _tell(self, text: str) -> None:
+        self._told += 1
+        say(text)
 
 
 def nap(signals: StopSignals, wait_s: float) -> None:

@@ -234,16 +234,23 @@ FILE_OPTIONS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A command's options after the file had its say."""
+    """A command's options after the file had its say.
+
+    `is_undecided`: it names several campaigns and nobody said which, so `campaign` is what holds for all of them.
+    """
 
     values: Mapping[str, Any]
     configuration: Configuration
     campaign_name: str | None
     campaign: Mapping[str, Any]
+    is_undecided: bool = False
 
     @property
     def ledger(self) -> Path:
-        """The ledger to use."""
+        """The ledger to use. **Errors**: UsageProblem when it depends on the campaign, and nobody said which."""
+        is_apart = "ledger" not in self.campaign and any("ledger" in e for e in self.configuration.campaigns.values())
+        if self.is_undecided and is_apart and not self.values.get("ledger"):
+            raise self.configuration.several("They have ledgers of their own: say which with --ledger.")
         return ledger_path(self.values.get("ledger"), self.configuration, self.campaign)
 
     @property
@@ -257,17 +264,27 @@ def file_configuration() -> Configuration:
     return read_configuration(_names(FILE_OPTIONS))
 
 
-def asked(context: click.Context, *, campaign_name: str | None = None) -> Asked:
+def asked(context: click.Context, *, campaign_name: str | None = None, of_import: bool = False) -> Asked:
     """The options of a command; those not typed and not in the environment are looked up in importer.toml.
 
-    `campaign_name` stands in for --campaign where a command goes through several.
-    **Errors**: UsageProblem for a value in the file that the option would not take.
+    `campaign_name` stands in for --campaign where a command goes through several. `of_import`: it is about an import,
+    which knows its own campaign. Of that, or of no campaign at all, a command may be when several are there and none
+    was named. **Errors**: UsageProblem for a value in the file that the option would not take, and where it matters
+    which campaign is meant.
     """
-    known = _names(FILE_OPTIONS)
-    configuration = read_configuration(known)
-    name, campaign = configuration.campaign(campaign_name or context.params.get("campaign"))
+    configuration = read_configuration(_names(FILE_OPTIONS))
+    said = campaign_name or context.params.get("campaign")
+    if said is None and configuration.is_undecided and (of_import or "campaign" not in context.params):
+        undecided = _looked_up(context, configuration, None, configuration.whichever())
+        return replace(undecided, is_undecided=True)
+    return _looked_up(context, configuration, *configuration.campaign(said))
+
+
+def _looked_up(
+    context: click.Context, configuration: Configuration, name: str | None, campaign: Mapping[str, Any]
+) -> Asked:
     values = dict(context.params)
-    for setting, option in known.items():
+    for setting, option in _names(FILE_OPTIONS).items():
         parameter = option.name or ""
         if parameter not in values or context.get_parameter_source(parameter) is not ParameterSource.DEFAULT:
             continue
@@ -275,6 +292,38 @@ def asked(context: click.Context, *, campaign_name: str | None = None) -> Asked:
         if said is not None and setting != "ledger":
             values[parameter] = _converted(option, said, setting, configuration, context)
     return Asked(values=values, configuration=configuration, campaign_name=name, campaign=campaign)
+
+
+def asked_for_import(options: Asked, import_id: int) -> Asked:
+    """The options for an import: of several campaigns those of its own, the one at its host with its token.
+
+    **Errors**: UsageProblem when none of them has it; LedgerProblem when there is no such import.
+    """
+    from importer.ledger import LedgerReader
+
+    if not options.is_undecided or _names_another(options):
+        return options
+    with LedgerReader(options.ledger) as reader:
+        line = reader.view.import_line(import_id)
+        known = {each.id: each.fingerprint for each in reader.campaigns.all()}
+    configuration = options.configuration
+    for name, campaign in configuration.all_campaigns().items():
+        if _is_of(campaign, line.origin, known[line.an_import.campaign_id]):
+            return _looked_up(click.get_current_context(), configuration, name, campaign)
+    raise configuration.several("None of them has the token of this import's campaign. Say which with --campaign.")
+
+
+def _is_of(campaign: Mapping[str, Any], origin: str, fingerprint: bytes) -> bool:
+    from importer.campaigns import fingerprint_of
+    from importer.client import check_token, parse_origin
+
+    try:
+        # http to another machine is refused later, where it is used
+        if parse_origin(origin_text(campaign, None), allow_insecure_http=True) != origin:
+            return False
+        return fingerprint_of(check_token(token_text(campaign, None)).reveal(), origin) == fingerprint
+    except UsageProblem:  # a token that is not there is no reason to stop: another campaign may be meant
+        return False
 
 
 def _converted(
@@ -299,6 +348,8 @@ def target_of(options: Asked) -> Target:
     from importer.run import Target
 
     values = options.values
+    if options.is_undecided and not _names_another(options):
+        raise options.configuration.several("Say which with --campaign.")
     is_insecure_fine = bool(values.get("insecure_http"))
     origin = parse_origin(origin_text(options.campaign, values.get("host")), allow_insecure_http=is_insecure_fine)
     forbid_core_dumps()
@@ -363,10 +414,16 @@ def import_settings(options: Asked, import_id: int | None) -> tuple[ImportLine, 
         if number is None:
             raise UsageProblem(f"The ledger {options.ledger} holds no import yet.", hint="Start one: importer run LIST")
         line = reader.view.import_line(number)
+    options = asked_for_import(options, number)
     values = dict(options.values)
     if not (values.get("host") or options.campaign.get("host")):
         values["host"] = line.origin
     return line, run_settings(replace(options, values=values), [line.an_import.list_name])
+
+
+def _names_another(options: Asked) -> bool:
+    """True when the token is named without the help of the file."""
+    return bool(options.values.get("token_file"))
 
 
 def list_mapping(values: Mapping[str, Any]) -> ListMapping | None:

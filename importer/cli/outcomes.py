@@ -122,7 +122,7 @@ class _Page:
         is_quiet: bool,
         is_offline: bool,
     ) -> None:
-        options = asked(context)
+        options = asked(context, of_import=True)
         self._settings = settings
         self._is_quiet = is_quiet
         self._is_over = False
@@ -172,7 +172,7 @@ class _Page:
         from importer.outcomes import Refresher
         from importer.run import judge_campaign
 
-        with own_campaign(settings) as (ledger, api):
+        with own_campaign(settings, signals) as (ledger, api):
             judge_campaign(ledger, settings.target, self._import)
             refresher = Refresher(
                 book=ledger.outcomes,

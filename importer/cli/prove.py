@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.options import CAMPAIGN_OPTIONS, JSON_OPTION, LEDGER_OPTION, asked, target_of, with_options
+from importer.cli.options import (
+    CAMPAIGN_OPTIONS,
+    JSON_OPTION,
+    LEDGER_OPTION,
+    asked,
+    asked_for_import,
+    target_of,
+    with_options,
+)
 from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -44,7 +52,7 @@ def command(
     from importer.cli.logs import start_log
 
     start_log()
-    options = asked(context)
+    options = asked(context, of_import=True)
     number = import_id if import_id is not None else _newest(options)
     path = out or options.ledger.with_name(f"import-{number}.proof.json")
     _refuse_to_replace(path)
@@ -80,6 +88,7 @@ def _prove(options: Asked, import_id: int, *, is_offline: bool) -> Proof:
         return prove(options.ledger, import_id, reports=None, now_ms=now_ms)
     with LedgerReader(options.ledger) as reader:
         origin = reader.view.import_line(import_id).origin
+    options = asked_for_import(options, import_id)
     values = {**options.values, "host": options.values.get("host") or options.campaign.get("host") or origin}
     target = target_of(replace(options, values=values))
     seed = keys.campaign_seed(target.token.reveal(), target.origin)

@@ -48,7 +48,7 @@ def command(
     """
     from importer.cli.engine import engine
 
-    line, settings = import_settings(asked(context), import_id)
+    line, settings = import_settings(asked(context, of_import=True), import_id)
     with engine(settings, is_quiet=as_json, is_yes=True) as run:
         report = run.reconcile(line.an_import, settings, is_every=is_every)
         cancelled = run.api.cancel(ids=report.done.extra_ids).items if cancel_extra and report.done.extra_ids else ()

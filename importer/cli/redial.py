@@ -57,7 +57,7 @@ def command(
     Only call jobs that have finished count. The new import knows which one it was made from. The same command again
     goes on with an unfinished redial; once that is finished, it makes the next one.
     """
-    line, settings = import_settings(asked(context), import_id)
+    line, settings = import_settings(asked(context, of_import=True), import_id)
     if not offline:
         _refresh(settings, line.an_import)
     with tempfile.TemporaryDirectory(prefix=".redial-", dir=settings.ledger.parent) as folder:
@@ -68,18 +68,24 @@ def command(
 
 
 def _refresh(settings: RunSettings, parent: Import) -> None:
-    """Brings the old import's outcomes up to date."""
-    from importer.cli.engine import own_campaign
-    from importer.machine import now
+    """Brings the old import's outcomes up to date. **Errors**: click.Abort after a signal."""
+    from importer.cli.engine import nap, own_campaign
+    from importer.machine import StopSignals, now
     from importer.outcomes import Refresher, RefreshSettings
     from importer.run import judge_campaign
 
-    with own_campaign(settings) as (ledger, api):
+    with StopSignals() as signals, own_campaign(settings, signals) as (ledger, api):
         judge_campaign(ledger, settings.target, parent)
         refresher = Refresher(
-            book=ledger.outcomes, reports=api, settings=RefreshSettings(), now=now, is_stopping=lambda: False
+            book=ledger.outcomes,
+            reports=api,
+            settings=RefreshSettings(),
+            now=now,
+            is_stopping=lambda: signals.received is not None,
+            nap=lambda wait_s: nap(signals, wait_s),
         )
-        refresher.run(parent.id)
+        if not refresher.run(parent.id).is_whole:
+            raise click.Abort
 
 
 def _prepared(

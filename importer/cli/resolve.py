@@ -34,7 +34,7 @@ def command(context: click.Context, /, batch_ids: tuple[int, ...], decision: str
     from importer.ledger import Ledger, LedgerReader
     from importer.machine import now, this_process
 
-    options = asked(context)
+    options = asked(context, of_import=True)
     path = options.ledger
     if not batch_ids or decision is None:
         if batch_ids or decision:

@@ -34,7 +34,7 @@ def command(context: click.Context, /, import_id: int | None, as_json: bool, **_
     from importer.cli.engine import engine
     from importer.cli.words import print_report, report_json
 
-    line, settings = import_settings(asked(context), import_id)
+    line, settings = import_settings(asked(context, of_import=True), import_id)
     with engine(settings, is_quiet=as_json, is_yes=True) as run:
         report = run.send(line.an_import, settings)
     if as_json:

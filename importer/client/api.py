@@ -410,7 +410,11 @@ class _Call:
         """The error for an answer after which the call is perhaps done."""
         status = self._exchange.status if isinstance(self._exchange, Answer) else None
         message = f"the answer proves nothing: {why}"
-        return ApiUnclear(message, operation=self._operation, status=status, key=self._key, hint=_RETRY_HINT)
+        return ApiUnclear(message, operation=self._operation, status=status, key=self._key, hint=self._hint)
+
+    @property
+    def _hint(self) -> str:
+        return _ASK_HINT if self._key is None else _RETRY_HINT
 
     def _unanswered(self, nothing: NoAnswer) -> ApiUnanswered:
         return ApiUnanswered(
@@ -419,7 +423,7 @@ class _Call:
             reason=nothing.reason,
             is_sent=nothing.is_sent,
             key=self._key,
-            hint=_RETRY_HINT,
+            hint=self._hint,
         )
 
     def _refused(self, answer: Answer, *, is_selection: bool) -> Exception:
@@ -450,6 +454,7 @@ class _Call:
         return kind(message, operation=self._operation, refusal=refusal, status=status, key=self._key, hint=hint)
 
 
+_ASK_HINT = "nothing was to be changed: ask again later"
 _RETRY_HINT = "make the same call again under the same key; a new key could do it twice"
 
 

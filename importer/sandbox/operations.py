@@ -233,10 +233,11 @@ class Operations:
         """Counts over the campaign; above 5,000 jobs all but the total are scaled up from a sample."""
         stride = max(1, campaign.size_rows // MAX_SAMPLED_JOBS)
         courses = [reporter.course(job) for job in self._store.sampled_jobs(campaign, stride)]
+        finished = sum(course.finished_at_s is not None for course in courses)
         talked_s = sum(attempt.talk_s for course in courses for attempt in course.attempts)
         return {
             "totalNumbers": campaign.size_rows,
-            "processedNumbers": min(campaign.size_rows, stride * sum(c.finished_at_s is not None for c in courses)),
+            "processedNumbers": campaign.size_rows * finished // max(1, len(courses)),  # all of them when all are done
             "usedTalkingTime": stride * talked_s,
             "usedAsrSeconds": stride * talked_s // 2,
             "inProcessCalls": stride * sum(course.status == "inProcess" for course in courses),

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from terminals import terminal
 from workbench import OTHER_TOKEN, TOKEN, Platform, Said, Serve, Shop, people, sandbox_control, write_list
 
 from importer import machine
@@ -38,7 +39,7 @@ def test_a_campaign_is_paused_resumed_and_stopped(shop: Shop, tmp_path: Path) ->
     assert campaign(shop, "status", "--json").json["status"] == "inProgress"
     assert campaign(shop, "pause", "--wait", "--json").json["status"] == "paused"
     again = campaign(shop, "pause")
-    assert (again.code, "so already" in again.err) == (0, True)
+    assert (again.code, again.err.splitlines()[1:]) == (0, ["It was so already: nothing was done to pause it."])
     assert campaign(shop, "resume", "--json").json == {
         **campaign(shop, "status", "--json").json, "was_done": True
     }  # fmt: skip
@@ -125,6 +126,86 @@ def test_a_campaign_that_is_not_there_is_not_added(shop: Shop, folder: Path) -> 
     )
     again = shop.importer("campaign", "add", "spring", "--host", shop.origin, "--token-file", wrong, "--no-check")
     assert (again.code, "already" in again.err) == (2, True)
+
+
+def test_it_asks_for_what_is_not_said(shop: Shop, folder: Path) -> None:
+    """Name, host and token, which goes into a file of its own, once it is proved right and not before."""
+    for token, code in ((OTHER_TOKEN[:-1] + "x", 6), (TOKEN, 0)):
+        with terminal(folder, "campaign", "add") as screen:
+            for question, answer in (
+                ("Name for it", "spring"), ("Host", shop.origin), ("Its token", ""), ("not shown", token),
+            ):  # fmt: skip
+                screen.until(question)
+                screen.type(f"{answer}\n")
+            assert (screen.code(), token in screen.shown) == (code, False), screen.shown
+        assert (folder / "spring.token").exists() == (folder / "importer.toml").exists() == (code == 0)
+    assert (folder / "spring.token").stat().st_mode & 0o777 == 0o600
+    assert shop.importer("campaign", "status", "spring", "--json").json["status"] == "new"
+
+
+def test_a_variable_may_be_named_instead_of_a_file(shop: Shop, folder: Path) -> None:
+    with terminal(folder, "campaign", "add", "spring", "--host", shop.origin, MINE=TOKEN) as screen:
+        screen.until("Its token")
+        screen.type("$MINE\n")
+        assert screen.code() == 0, screen.shown
+    found = tomllib.loads((folder / "importer.toml").read_text(encoding="utf-8"))
+    assert found["campaign"]["spring"] == {"host": shop.origin, "token_env": "MINE"}
+
+
+# --- several campaigns ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(shop: Shop, folder: Path) -> Shop:
+    """A file with two campaigns of one ledger, and an import of the second."""
+    (folder / "other.token").write_text(OTHER_TOKEN)
+    text = 'ledger = "ledger.db"\n'
+    for name, token in (("autumn", shop.token_file.name), ("spring", "other.token")):
+        text += f'[campaign.{name}]\nhost = "{shop.origin}"\ntoken_file = "{token}"\n'
+    (folder / "importer.toml").write_text(text, encoding="utf-8")
+    rows = write_list(folder / "list.csv", people(3))
+    assert shop.importer("run", rows, "--campaign", "spring", "--first", "2").code == 0
+    return shop
+
+
+@pytest.mark.parametrize(
+    "typed", ["status", "status 1", "dnc list", "explain row 2", "ledger check", "resolve", "outcomes --offline"]
+)
+def test_what_is_about_no_campaign_needs_none_named(two: Shop, typed: str) -> None:
+    said = two.importer(*typed.split())
+    assert said.code == 0, said.err
+
+
+@pytest.mark.parametrize(
+    "typed", ["outcomes", "send 1", "reconcile", "prove --json", "cancel 1 --yes", "redial 1 --outcome noAnswer"]
+)
+def test_an_import_knows_its_own_campaign(two: Shop, typed: str) -> None:
+    """Of several at one host it is the one whose token is its own."""
+    assert two.importer(*typed.split()).code in {0, 7}
+    (met,) = two.importer("campaign", "list", "--json").json["ledger"]
+    assert met["name"] == "Sandbox campaign 2"
+
+
+@pytest.mark.parametrize("typed", ["run list.csv", "check list.csv", "campaign status", "call +16505550100"])
+def test_where_it_matters_which_campaign_is_meant_it_must_be_said(two: Shop, typed: str) -> None:
+    said = two.importer(*typed.split())
+    assert (said.code, "names several campaigns: autumn, spring" in said.err) == (2, True), said.err
+
+
+def test_an_import_of_none_of_them_is_told(two: Shop, folder: Path) -> None:
+    (folder / "other.token").write_text("1.2.another")
+    said = two.importer("outcomes")
+    assert (said.code, "None of them has the token" in said.err) == (2, True), said.err
+
+
+def test_ledgers_of_their_own_must_be_told_apart(two: Shop, folder: Path) -> None:
+    """None is taken for the other, and none is made in a place nobody named."""
+    file = folder / "importer.toml"
+    text = file.read_text(encoding="utf-8").replace('ledger = "ledger.db"\n', "")
+    file.write_text(text + 'ledger = "ledger.db"\n', encoding="utf-8")
+    said = two.importer("status")
+    assert (said.code, "--ledger" in said.err) == (2, True), said.err
+    assert two.importer("status", "--ledger", "ledger.db").code == 0
 
 
 # --- a renewed token ------------------------------------------------------------------------------------------------

@@ -295,6 +295,15 @@ def test_a_platform_that_is_away_loses_nothing(serve: Serve, tmp_path: Path) -> 
         assert undo(shop, client).cancelled == 3
 
 
+def test_at_the_command_line_the_same_command_is_the_next_step(serve: Serve, tmp_path: Path) -> None:
+    """Nobody there sees the key of the request, which is the command's own business."""
+    platform = serve("status:code=429,retry-after=9999,op=callJob/cancel", speed=SLOW)
+    shop = Shop(folder=tmp_path, origin=platform.origin)
+    shop.run(write_list(tmp_path / "list.csv", people(3)))
+    said = cancel(shop, "1")
+    assert (said.code, "run the same command again" in said.err, "key" in said.err) == (7, True, False), said.err
+
+
 def test_a_job_that_was_not_cancelled_is_asked_for_under_a_new_key(half: Shop, api: CallsApi) -> None:
     """Another try is another request; and what the reports show as cancelled counts, whatever an answer said."""
 

@@ -147,6 +147,15 @@ def test_an_answer_that_proves_nothing_is_unclear(world: Callable[..., World], f
     with pytest.raises(ApiAway) as caught:
         here.api.add_phones(jobs_of(PHONES[:3]))
     assert isinstance(caught.value, ApiUnclear | ApiUnanswered)
+    assert "under the same key" in caught.value.hint
+
+
+def test_a_question_that_got_no_answer_may_simply_be_asked_again(world: Callable[..., World]) -> None:
+    """It has no key, and changes nothing."""
+    here = world(faults=("lose-answer:op=any",))
+    with pytest.raises(ApiUnanswered) as caught:
+        here.api.campaign()
+    assert (caught.value.key, "ask again" in caught.value.hint) == (None, True)
 
 
 @pytest.mark.parametrize("method", ["add_phone", "add_phone_by_query", "test_add_phone"])

@@ -103,6 +103,15 @@ def test_outcomes_are_varied_and_plausible(in_process: Make, clock: Clock) -> No
     assert report["usedTalkingTime"] > 0
 
 
+def test_a_large_campaign_that_is_done_says_so(in_process: Make, clock: Clock) -> None:
+    """Its counts are scaled up from a sample, which must not lose the last few: somebody waits for them."""
+    caller = in_process(lines=100_000)
+    body = [{"phone": f"1650{i:07}"} for i in range(10_003)]
+    assert caller.post("/addPhones", body).status_code == 200
+    clock.now_s += 30 * 86_400
+    assert caller.get().json()["shortReport"]["processedNumbers"] == 10_003
+
+
 @pytest.mark.parametrize(("lines", "low", "high"), [(1, 0, 4), (100, 15, 100)])
 def test_no_more_calls_at_once_than_lines_roughly(
     in_process: Make, clock: Clock, lines: int, low: int, high: int
