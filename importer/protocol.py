@@ -425,3 +425,15 @@ def age_ms(first: Arming, clock: ServerClock | None, boot_ms: int, boot_id: str)
     if first.boot_id == boot_id:
         ages.append(boot_ms - first.boot_ms)
     return max(ages, default=None)
+
+
+def passed_ms(since: Arming, clock: ServerClock | None, alone_ms: int, boot_ms: int, boot_id: str) -> int:
+    """The least time that has passed since an arming. `alone_ms` is since when this process alone sends (boot clock).
+
+    To a second or so where the server's clock tells: `server_low_ms` is the earliest it can have shown.
+    """
+    if since.boot_id == boot_id:
+        return boot_ms - since.boot_ms
+    if clock is None or since.server_low_ms is None:
+        return boot_ms - alone_ms
+    return max(boot_ms - alone_ms, clock.bounds_ms(boot_ms)[0] - since.server_low_ms)

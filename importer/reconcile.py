@@ -20,7 +20,7 @@ from importer.ledger import Doubt, Ledger
 from importer.ledger.doubt_book import Question
 from importer.machine import Moment
 from importer.model import Notice, Observer
-from importer.protocol import Finding, SeenJob, State, absent, find, found
+from importer.protocol import Arming, Finding, SeenJob, ServerClock, State, absent, find, found, park, passed_ms
 
 SKEW_S = 900.0  # how far the Date of the answers may be from the clock that stamps the call jobs
 ALL_TIME_MS = (0, 4_102_444_800_000)  # 1970 to 2100: where only our own clock is known, which may have been anywhere
@@ -87,6 +87,7 @@ class Reconciler:
         now: Callable[[], Moment],
         is_stopping: Callable[[], bool],
         nap: Callable[[float], None] = time.sleep,
+        server_clock: ServerClock | None = None,
     ) -> None:
         self._ledger = ledger
         self._reports = reports
@@ -95,6 +96,8 @@ class Reconciler:
         self._now = now
         self._is_stopping = is_stopping
         self._nap = nap
+        self._clock = server_clock
+        self._alone_ms = now().boot_ms
         self._begun_ms = 0
         self._found_rows = 0
         self._absent_rows = 0
@@ -125,6 +128,22 @@ class Reconciler:
             extra_ids=self._extra_ids,
             unreadable=unreadable,
             is_stopped=is_stopped,
+        )
+
+    def look_for_adopted(self, import_id: int, since: Arming) -> int:
+        """Puts batches in doubt that a lost ledger seems to have sent under other keys or in part; gives how many.
+
+        Asked before anything is sent. A batch whose numbers have no call job yet goes under its own key, which the
+        platform remembers if it was sent whole; one whose numbers have jobs is first explained by the reports.
+        **Errors**: ApiError when the reports cannot be read: nothing may be sent then.
+        """
+        from_ms = (since.server_low_ms or 0) - int(SKEW_S * 1000)
+        question = Question(
+            asked_ms=self._now().unix_ms, from_ms=from_ms, to_ms=ALL_TIME_MS[1], campaign_status=self._reports.status()
+        )
+        batch_ids = self._ledger.doubts.never_sent_with(import_id, self._read(question, None))
+        return self._ledger.doubts.put_in_doubt(
+            batch_ids, lambda batch: park(batch, "a lost ledger seems to have sent it"), now_ms=question.asked_ms
         )
 
     # --- waiting ------------------------------------------------------------------------------------------------------
@@ -178,7 +197,8 @@ class Reconciler:
         question, rivals = self._question(doubts), self._ledger.doubts.rivals(doubts)
         phones = {phone for each in (*doubts, *rivals) for phone in each.phones}
         jobs = self._ledger.doubts.unclaimed(self._read(question, phones))
-        findings = self._settle_found(doubts, rivals, jobs, question)
+        is_adopted = self._ledger.doubts.is_adopted(import_id)
+        findings = self._settle_found(doubts, rivals, jobs, question, is_adopted=is_adopted)
         for doubt in doubts:
             finding = findings.get(doubt.sendable.id)
             if finding is not None:
@@ -197,16 +217,17 @@ class Reconciler:
             asked_ms=self._now().unix_ms, from_ms=from_ms, to_ms=to_ms, campaign_status=self._reports.status()
         )
 
-    def _read(self, question: Question, phones: set[str]) -> list[SeenJob]:
-        """The jobs of these phones in the span, each as the ledger spells it."""
+    def _read(self, question: Question, phones: set[str] | None) -> list[SeenJob]:
+        """The jobs of these phones (None: of all) in the span, each as the ledger spells it."""
         span = [datetime.fromtimestamp(ms / 1000, UTC) for ms in (question.from_ms, question.to_ms)]
         for attempt in range(1, TRIES + 1):
             try:
-                return [
-                    SeenJob(id=job.call_job_id, phone=phone, created_ms=_unix_ms(job.created_at))
+                seen = (
+                    SeenJob(id=job.call_job_id, phone=_digits(job.phone), created_ms=_unix_ms(job.created_at))
                     for job in self._reports.iter_job_reports_by_date(*span)
-                    if (phone := _digits(job.phone)) in phones and job.created_at is not None
-                ]
+                    if job.created_at is not None
+                )
+                return [job for job in seen if phones is None or job.phone in phones]
             except ApiError:
                 if attempt == TRIES or self._is_stopping():
                     raise
@@ -214,18 +235,27 @@ class Reconciler:
         return []
 
     def _settle_found(
-        self, doubts: Sequence[Doubt], rivals: Sequence[Doubt], jobs: list[SeenJob], question: Question
+        self,
+        doubts: Sequence[Doubt],
+        rivals: Sequence[Doubt],
+        jobs: list[SeenJob],
+        question: Question,
+        *,
+        is_adopted: bool,
     ) -> dict[int, Finding]:
         """Accepts every batch that the jobs show whole, until no more can be; gives the findings of the others.
 
         A batch settled takes its jobs away from others that share a phone; jobs that would fit two batches fit none.
-        Rivals have their say in that, and are settled in their own time.
+        Rivals have their say in that, and are settled in their own time. A lost ledger may have cut its batches
+        elsewhere: what it left is only matched where no other open batch has a number of it.
         """
         open_doubts = {doubt.sendable.id: doubt for doubt in (*doubts, *rivals)}
         mine = {doubt.sendable.id for doubt in doubts}
         while True:
             findings = {batch_id: find(doubt.phones, jobs) for batch_id, doubt in open_doubts.items()}
             sure = _undisputed(findings)
+            if is_adopted:
+                sure = _alone(sure, open_doubts)
             if not sure:
                 return findings
             for batch_id in sure:
@@ -248,7 +278,8 @@ class Reconciler:
         batch_id, book = doubt.sendable.id, self._ledger.doubts
         is_absent = finding.kind == "none" and absent_before is not None and batch_id in absent_before
         if is_absent and doubt.sendable.batch.state is State.IN_DOUBT:
-            book.settle_absent(doubt, absent(doubt.sendable.batch), question)
+            step, is_for_good = absent(doubt.sendable.batch), self._is_past(doubt)
+            book.settle_absent(doubt, step, question, is_for_good=is_for_good)
             self._absent_rows += doubt.sendable.batch.size_rows
             return
         kind = "some" if finding.kind in ("all", "several") else finding.kind
@@ -257,6 +288,17 @@ class Reconciler:
             seen = f"{finding.jobs:,} call jobs of its numbers are there, not one for each"
             why = "another batch has the same numbers" if finding.kind in ("all", "several") else seen
             book.leave(doubt, PERSON + why, now_ms=question.asked_ms)
+
+    def _is_past(self, doubt: Doubt) -> bool:
+        """True when nothing that was sent of a batch can arrive any more."""
+        moment = self._now()
+        last = self._ledger.sends.last_maybe(doubt.sendable, is_of_now=True)
+        passed = (
+            moment.boot_ms - self._alone_ms
+            if last is None
+            else passed_ms(last, self._clock, self._alone_ms, moment.boot_ms, moment.boot_id)
+        )
+        return passed > self._settings.delay_s * 1000
 
     # --- confirming ---------------------------------------------------------------------------------------------------
 
@@ -302,6 +344,12 @@ def _unshared(whole: dict[int, Finding]) -> list[int]:
         for batch_id, finding in whole.items()
         if all(claims[id_] == 1 for id_ in (*finding.ids, *finding.extra_ids))
     ]
+
+
+def _alone(batch_ids: Sequence[int], open_doubts: dict[int, Doubt]) -> list[int]:
+    """Those of the batches none of whose numbers stands in another open batch."""
+    times = Counter(phone for doubt in open_doubts.values() for phone in doubt.phones)
+    return [each for each in batch_ids if all(times[phone] == 1 for phone in open_doubts[each].phones)]
 
 
 def _digits(phone: str) -> str:

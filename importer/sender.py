@@ -17,11 +17,15 @@ from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from pyroaring import BitMap64
+
 from importer.body import item_texts, items_of, phones_of
+from importer.errors import LedgerProblem
 from importer.ledger import Ledger
 from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
+from importer.ledger.rescue import record_last
 from importer.machine import Moment
-from importer.model import Answer, Balance, Exchange, Observer, SendingProgress
+from importer.model import Answer, Balance, Exchange, Notice, Observer, SendingProgress
 from importer.protocol import (
     Accepted,
     Arming,
@@ -42,6 +46,7 @@ from importer.protocol import (
     classify,
     expire,
     park,
+    passed_ms,
     renew,
     settle,
 )
@@ -51,6 +56,15 @@ LONGEST_NAP_S = 0.5
 FRESH_KEY_AFTER_SENDS = 5
 STUCK_AFTER_SENDS = 5
 STUCK_AFTER_S = 1800.0
+LARGEST_ID_DIGITS = 20  # shorter decimal ids fit 64 bits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Adoption:
+    """A lost ledger that this one replaces: it may have sent, in this span, any batch that was not armed here."""
+
+    since: Arming
+    until: Arming
 
 
 class Carrier(Protocol):
@@ -106,7 +120,7 @@ class Crew(Protocol):
         """Ends a wait; safe in a signal handler."""
 
     def close(self) -> None:
-        """Awaits all that was begun."""
+        """Awaits all that was begun. May be called twice."""
 
 
 class Threads:
@@ -146,8 +160,8 @@ class Sender:
     """Sends one import. Made for one run; `run` does everything.
 
     `now` reads the machine's clocks, `jitter` gives 0…1, `is_stopping` is asked each turn, `crew` makes the workers.
-    `adopted` is since when a
-    lost ledger may have sent the very batches that this one has not armed yet: their keys are as old as that.
+    `alone_ms` is since when this process alone sends from this ledger, by the boot clock (None: since now).
+    `adopted` is the lost ledger that may have sent the very batches this one has not armed yet: their keys are as old.
     """
 
     def __init__(
@@ -162,7 +176,8 @@ class Sender:
         now: Callable[[], Moment],
         is_stopping: Callable[[], bool],
         server_clock: ServerClock | None = None,
-        adopted: Arming | None = None,
+        alone_ms: int | None = None,
+        adopted: Adoption | None = None,
         jitter: Callable[[], float] = random.random,
         crew: Callable[[int], Crew] = Threads,
     ) -> None:
@@ -175,6 +190,7 @@ class Sender:
         self._now = now
         self._is_stopping = is_stopping
         self._clock = server_clock
+        self._alone_ms = now().boot_ms if alone_ms is None else alone_ms
         self._adopted = adopted
         self._jitter = jitter
         self._crew = crew(settings.in_flight)
@@ -184,6 +200,9 @@ class Sender:
         self._last_frozen_id = 0
         self._is_drained = False  # the ledger was asked for more frozen batches and had none
         self._claimed_ids: set[int] = set()
+        self._unwritten: list[Settlement] = []  # known, and not yet known to be in the ledger
+        self._seen_ids = _SeenIds()
+        self._held_rows = 0
         self._left_rows = settings.first_rows
         self._pace = _Pace(settings.rate_rows_s)
         self._is_proven = False  # the first request goes alone; so does the first after trouble
@@ -200,7 +219,8 @@ class Sender:
     def run(self) -> SendResult:
         """Sends until done, stopped, denied, or out of patience. In-flight requests are always awaited.
 
-        **Errors**: LedgerProblem when the ledger fails: nothing more is sent, and what was in flight counts as unknown.
+        **Errors**: LedgerProblem when the ledger fails: nothing more is sent. What came back is written down once more,
+        on a fresh connection; where that fails too, it counts as unknown.
         **Crash**: whatever was armed counts as sent; the next run puts it back.
         """
         sends = self._ledger.sends
@@ -210,8 +230,13 @@ class Sender:
         self._balance = self._ledger.view.balance(self._import_id)
         try:
             ending = self._loop()
+        except LedgerProblem:
+            self._crew.close()
+            record_last(self._ledger, self._last_settled, now_ms=self._now().unix_ms)
+            raise
         finally:
             self._crew.close()
+        self._tell_held()
         sends.finish(self._import_id, now_ms=self._now().unix_ms)
         return SendResult(ending=ending, balance=self._balance, detail=self._denied or self._why_away(ending))
 
@@ -247,7 +272,9 @@ class Sender:
 
     def _turn(self, returned: Sequence[Returned], *, may_arm: bool) -> None:
         """Writes what came back, arms what may go next, in one commit; then hands the armed ones out."""
-        settled = [self._settled(each) for each in returned]
+        settled: list[Settlement] = []
+        self._unwritten = settled
+        settled.extend(map(self._settled, returned))
         moment = self._now()
         claimed = self._claim() if may_arm and not self._denied else []
         arming = self._arming(moment)
@@ -258,8 +285,9 @@ class Sender:
                 settled=settled, armed=armed, server_high_ms=high_ms, arming=arming, now_ms=moment.unix_ms
             )
             self._ledger.witness.note(moment.unix_ms, is_due=False)
-        for each in settled:
-            self._count(each)
+        self._unwritten = []
+        for known in settled:
+            self._count(known)
         for sendable, batch in armed:
             self._dispatch(replace(sendable, batch=batch), arming)
         if settled:
@@ -272,6 +300,11 @@ class Sender:
             if each.failure is not None:
                 raise each.failure
         return found
+
+    def _last_settled(self) -> list[Settlement]:
+        """What is known and not written when the ledger has failed."""
+        returned = [each for each in self._crew.wait(0.0) if each.exchange is not None]
+        return [*self._unwritten, *map(self._settled, returned)]
 
     def _nap_s(self) -> float:
         """Until the next batch is due, the pace allows one, or half a second has passed."""
@@ -290,7 +323,7 @@ class Sender:
         """Since when the platform may know the key of a batch that is in a later epoch."""
         if not sendable.batch.epoch:
             return None
-        return self._adopted or self._ledger.sends.key_since(sendable)
+        return self._adopted.since if self._adopted else self._ledger.sends.key_since(sendable)
 
     # --- claiming -----------------------------------------------------------------------------------------------------
 
@@ -334,27 +367,45 @@ class Sender:
                 continue
             if not self._is_in_window(sendable.batch):
                 self._doubt(sendable, park(sendable.batch, "a lost ledger may have sent it"))
+            elif self._is_stale(sendable):
+                self._doubt(sendable, park(sendable.batch, "it was found absent too early to be relied on by now"))
             elif self._left_rows is None:
                 return sendable
             elif rows <= self._left_rows:
                 self._left_rows -= rows
                 return sendable
-            elif _is_untouched(sendable.batch):
+            elif self._may_cut(sendable):
                 return self._first_part(sendable, self._left_rows)
             # else: it may have been sent before, so its parts must not get keys of their own; --first leaves it out
         return None
 
     def _is_suppressed(self, sendable: Sendable) -> bool:
-        """Takes numbers out that came onto a do-not-call list since intake; what may have been sent is not cut."""
-        hits = self._ledger.last_look.hits(sendable) if _is_untouched(sendable.batch) else []
+        """Keeps a batch back whose numbers came onto a do-not-call list since intake; says whether it did.
+
+        They are taken out where nothing of the batch can have been sent. Where it may have been, all of it waits: in
+        doubt when a lost ledger may have sent it, else as it is, until no earlier send can be on its way any more.
+        """
+        hits = self._ledger.last_look.hits(sendable)
         if not hits:
             return False
-        moment = self._now()
-        self._ledger.last_look.withdraw_rows(sendable, hits, key_seed=self._key_seed, now_ms=moment.unix_ms)
-        balance = self._balance
+        if self._may_cut(sendable):
+            self._suppress(sendable, hits)
+        elif sendable.batch.is_ambiguous:
+            self._doubt(sendable, park(sendable.batch, "numbers of it may not be called, and it may have been sent"))
+        else:
+            self._held_rows += sendable.batch.size_rows
+        return True
+
+    def _suppress(self, sendable: Sendable, hits: Sequence[int]) -> None:
+        now_ms, balance = self._now().unix_ms, self._balance
+        self._ledger.last_look.withdraw_rows(sendable, hits, key_seed=self._key_seed, now_ms=now_ms)
         self._balance = replace(balance, pending=balance.pending - len(hits), suppressed=balance.suppressed + len(hits))
         self._refetch()
-        return True
+
+    def _tell_held(self) -> None:
+        if self._held_rows:
+            text = f"{self._held_rows:,} rows wait, because numbers among them came onto a do-not-call list meanwhile."
+            self._observer(Notice(kind="held-back", text=f"{text} Run again in an hour: then they can be taken apart."))
 
     def _fetched(self) -> Sendable | None:
         """The next frozen batch, whether it may go or not."""
@@ -374,7 +425,42 @@ class Sender:
         batch = sendable.batch
         if self._adopted is None or batch.epoch or batch.first_armed is not None:
             return sendable
-        return replace(sendable, batch=replace(batch, first_armed=self._adopted, is_ambiguous=True))
+        return replace(sendable, batch=replace(batch, first_armed=self._adopted.since, is_ambiguous=True))
+
+    def _may_cut(self, sendable: Sendable) -> bool:
+        """True of a frozen batch of which nothing can exist or come to exist: its parts may get keys of their own."""
+        batch = sendable.batch
+        return batch.first_armed is None and not batch.is_ambiguous and self._is_past(sendable)
+
+    def _is_past(self, sendable: Sendable) -> bool:
+        """True when nothing that was sent in an earlier epoch can still be on its way to the platform.
+
+        Found absent only means that it had not arrived. The same key may go again all the same; other keys may not.
+        """
+        last = self._last_maybe(sendable)
+        if last is None:
+            return True
+        moment, window = self._now(), self._settings.window
+        passed = passed_ms(last, self._clock, self._alone_ms, moment.boot_ms, moment.boot_id)
+        return passed > (window.margin_s + window.request_s) * 1000
+
+    def _is_stale(self, sendable: Sendable) -> bool:
+        """True when a batch was found absent while an earlier send could still arrive, and its key is forgotten by now.
+
+        Had it arrived since, the platform would take the same key for a new one.
+        """
+        last = self._last_maybe(sendable)
+        if last is None or self._ledger.doubts.is_absent_for_good(sendable):
+            return False
+        moment = self._now()
+        age = age_ms(last, self._clock, moment.boot_ms, moment.boot_id)
+        return age is None or not self._settings.window.is_open(age)
+
+    def _last_maybe(self, sendable: Sendable) -> Arming | None:
+        """The newest send of an earlier epoch that may have been carried out."""
+        if not sendable.batch.epoch:
+            return None
+        return self._ledger.sends.last_maybe(sendable) or (self._adopted.until if self._adopted else None)
 
     def _first_part(self, sendable: Sendable, rows: int) -> Sendable:
         """Cuts the first `rows` rows off a batch that was never armed, for --first."""
@@ -413,7 +499,7 @@ class Sender:
 
         A batch met by "stopped" in an earlier run, or by 429 time after time, though never by anything unknown.
         """
-        if sendable.batch.is_ambiguous:
+        if sendable.batch.is_ambiguous or not self._is_past(sendable):
             return False
         outcomes = [outcome for _, outcome in self._ledger.sends.outcomes(sendable, FRESH_KEY_AFTER_SENDS)]
         is_stopped = bool(outcomes) and outcomes[0].startswith("stopped")
@@ -464,9 +550,12 @@ class Sender:
         sendable, exchange = returned.sendable, returned.exchange
         assert exchange is not None  # noqa: S101 - a failure was raised when it was collected
         del self._in_flight[sendable.id]
-        outcome = classify(exchange, sendable.batch.size_rows)
-        phones = tuple(phones_of(items_of(sendable.body_bytes))) if isinstance(outcome, Refused) else ()
-        step = settle(sendable.batch, outcome, phones=phones, jitter=self._jitter())
+        batch, outcome = sendable.batch, self._unseen(classify(exchange, sendable.batch.size_rows))
+        phones: tuple[str, ...] = ()
+        if isinstance(outcome, Refused):
+            phones = tuple(phones_of(items_of(sendable.body_bytes)))
+            batch = replace(batch, is_ambiguous=batch.is_ambiguous or not self._is_past(sendable))
+        step = settle(batch, outcome, phones=phones, jitter=self._jitter())
         self._learn(exchange, outcome, step)
         if self._is_stuck(sendable, outcome):
             step = park(step.batch, f"the platform keeps answering {_name(outcome)}")
@@ -482,6 +571,12 @@ class Sender:
             receipt=_receipt(outcome) if step.batch.state in (State.ACCEPTED, State.REFUSED) else None,
             parts=self._parts(sendable, step.parts),
         )
+
+    def _unseen(self, outcome: Outcome) -> Outcome:
+        """An answer with ids of other rows proves nothing: the platform mixed requests up. Its reports must tell."""
+        if isinstance(outcome, Accepted) and not self._seen_ids.are_new(outcome.ids):
+            return Doubtful(kind="ids-of-other-rows", message="the answer names call jobs of other rows")
+        return outcome
 
     def _is_stuck(self, sendable: Sendable, outcome: Outcome) -> bool:
         """True when one 5xx has come back again and again for half an hour: a replay, which no repeat can end."""
@@ -543,9 +638,26 @@ class Sender:
         self._observer(SendingProgress(balance=self._balance, in_flight=len(self._in_flight), retries=self._retries))
 
 
-def _is_untouched(batch: Batch) -> bool:
-    """True of a batch that was never armed in any epoch: only such a one may be cut."""
-    return batch.epoch == 0 and batch.first_armed is None
+class _SeenIds:
+    """The call job ids that the answers of this run gave to rows: an id stands for one row.
+
+    Numbers are kept in a bitmap, which costs next to nothing for ids handed out in turn. Of other ids the first of each
+    answer is kept: it finds an answer given twice, in a few bytes a batch. `importer prove` compares all of a ledger.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = BitMap64()
+        self._texts: set[str] = set()
+
+    def are_new(self, ids: Sequence[str]) -> bool:
+        """True, and noted, when no answer gave one of these ids before."""
+        numbers = BitMap64(int(each) for each in ids if each.isdecimal() and len(each) < LARGEST_ID_DIGITS)
+        if not self._numbers.isdisjoint(numbers) or ids[0] in self._texts:
+            return False
+        self._numbers |= numbers
+        if len(numbers) < len(ids):
+            self._texts.add(ids[0])
+        return True
 
 
 class _Pace:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyroaring import BitMap64
@@ -23,7 +23,7 @@ from importer.ledger.packs import rows_of_batch, unfold
 from importer.ledger.records import NewBatch, Sendable
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
-from importer.protocol import Batch, State
+from importer.protocol import State
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,7 +202,7 @@ class DncBook:
 
 
 class LastLook:
-    """Rows taken out of a batch that was frozen but never armed, because nobody may call them (any more)."""
+    """Rows taken out of a frozen batch, of which nothing was sent in this epoch: nobody may call them (any more)."""
 
     def __init__(self, store: Store, intake: IntakeBook, sends: SendBook, dnc: DncBook) -> None:
         self._store = store
@@ -222,21 +222,16 @@ class LastLook:
         """Takes rows out of a batch as suppressed; the others are frozen anew, with bytes and a key of their own.
 
         Gives the id of the batch that took the others; None when none was left.
-        **Errors**: LedgerProblem, and nothing changes, unless the batch is frozen and was never armed in any epoch:
-        what may have reached the platform is not cut.
+        **Errors**: LedgerProblem, and nothing changes, unless the batch is frozen and was never armed in its epoch.
+        Whether something of an earlier epoch may still be on its way is for the sender to know.
         **Crash**: one transaction; before it the batch is whole, after it each row is suppressed or in the new batch.
         """
         members = self._members(sendable.id)
         gone = set(positions)
         with self._store.transaction():
-            self._judge_never_armed(sendable)
-            self._sends.move(
-                sendable.id,
-                State.FROZEN,
-                Batch(state=State.SPLIT, size_rows=sendable.batch.size_rows),
-                "rows on a do-not-call list were taken out",
-                now_ms,
-            )
+            self._judge_unarmed(sendable)
+            split = replace(sendable.batch, state=State.SPLIT)
+            self._sends.move(sendable.id, State.FROZEN, split, "rows on a do-not-call list were taken out", now_ms)
             unfold(self._store.connection, sendable.id)
             self._suppress(sendable.id, [members[place] for place in sorted(gone)])
             rest = [place for place in range(len(members)) if place not in gone]
@@ -248,11 +243,11 @@ class LastLook:
             rows = rows_of_batch(self._store.connection, batch_id)
         return [(row.id, row.file_no, row.row_no, row.phone, row.row_key) for row in rows]
 
-    def _judge_never_armed(self, sendable: Sendable) -> None:
-        never = "state = 'frozen' AND epoch = 0 AND first_boot_id IS NULL"
+    def _judge_unarmed(self, sendable: Sendable) -> None:
         if not self._store.one(
-            f"SELECT 1 FROM batches WHERE id = ? AND {never} AND NOT EXISTS (SELECT 1 FROM sends WHERE batch_id = ?)",
-            [sendable.id, sendable.id],
+            "SELECT 1 FROM batches b WHERE id = ? AND state = 'frozen' AND first_boot_id IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM sends WHERE batch_id = b.id AND epoch = b.epoch)",
+            [sendable.id],
         ):
             raise LedgerProblem(f"Batch {sendable.id} may have been sent already; it cannot be cut.")
 

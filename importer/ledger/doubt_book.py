@@ -7,16 +7,18 @@ a receipt already holds are set aside before anything is judged, so one call job
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from importer.body import items_of, phones_of
+from importer.ledger.opening import translated
+from importer.ledger.packs import rows_of_batch
 from importer.ledger.records import Sendable
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
-from importer.protocol import Finding, SeenJob, State, Step
+from importer.protocol import Batch, Finding, SeenJob, State, Step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,8 @@ class Question:
 
 _HAS_BYTES = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
 
+ABSENT_FOR_GOOD = "absent for good"
+
 
 class DoubtBook:
     """What reconciliation reads and writes."""
@@ -79,6 +83,11 @@ class DoubtBook:
         is_another_s = f"b.state = 'frozen' AND b.epoch = 0 AND b.import_id IN ({is_adopted})"
         others = self._doubts(f"({is_open} OR {is_another_s}) AND {_HAS_BYTES}")
         return [each for each in others if each.sendable.id not in known and not phones.isdisjoint(each.phones)]
+
+    def is_adopted(self, import_id: int) -> bool:
+        """True when a lost ledger may have sent batches of this import, cut as it pleased."""
+        sql = "SELECT json_extract(facts, '$.adopted_since_ms') FROM imports WHERE id = ?"
+        return self._store.one(sql, [import_id])[0] is not None
 
     def doubt_of(self, batch_id: int) -> Doubt | None:
         """One batch in doubt; None when it is not."""
@@ -126,6 +135,13 @@ class DoubtBook:
 
     def unclaimed(self, jobs: Iterable[SeenJob]) -> list[SeenJob]:
         """The jobs that no receipt of this ledger holds, be it as a batch's own or as one made too many."""
+        self._see_unclaimed(jobs)
+        return [
+            SeenJob(id=job_id, phone=phone, created_ms=created_ms)
+            for job_id, phone, created_ms in self._store.all("SELECT id, phone, created_ms FROM temp.seen")
+        ]
+
+    def _see_unclaimed(self, jobs: Iterable[SeenJob]) -> None:
         run = self._store.connection.execute
         run("CREATE TEMP TABLE IF NOT EXISTS seen (id TEXT PRIMARY KEY, phone TEXT, created_ms INTEGER) WITHOUT ROWID")
         run("DELETE FROM temp.seen")
@@ -137,10 +153,6 @@ class DoubtBook:
             "WHERE r.kind = 'accepted' AND i.value IN (SELECT id FROM temp.seen) UNION ALL "
             "SELECT i.value FROM receipts r, json_each(r.content, '$.extra_ids') i WHERE r.kind = 'accepted')"
         )
-        return [
-            SeenJob(id=job_id, phone=phone, created_ms=created_ms)
-            for job_id, phone, created_ms in self._store.all("SELECT id, phone, created_ms FROM temp.seen")
-        ]
 
     def add_evidence(self, doubt: Doubt, finding: str, question: Question, *, jobs: int, detail: str = "") -> None:
         """Writes down what was seen, whatever it proves."""
@@ -172,11 +184,23 @@ class DoubtBook:
             self._sends.move(doubt.sendable.id, doubt.sendable.batch.state, step.batch, step.reason, question.asked_ms)
             self._add_receipt(doubt.sendable.id, "accepted", "report", receipt, question.asked_ms)
 
-    def settle_absent(self, doubt: Doubt, step: Step, question: Question) -> None:
-        """Nothing was made: the batch is frozen again, in its next epoch."""
+    def settle_absent(self, doubt: Doubt, step: Step, question: Question, *, is_for_good: bool) -> None:
+        """Nothing was made: the batch is frozen again, in its next epoch.
+
+        `is_for_good`: nothing that was sent could still arrive when the question was asked.
+        """
         with self._store.transaction():
-            self._add_evidence(doubt, "none", question, 0, "absent")
+            self._add_evidence(doubt, "none", question, 0, ABSENT_FOR_GOOD if is_for_good else "absent")
             self._sends.move(doubt.sendable.id, State.IN_DOUBT, step.batch, step.reason, question.asked_ms)
+
+    def is_absent_for_good(self, sendable: Sendable) -> bool:
+        """True when the evidence that opened a batch's present epoch can not be overtaken, or is a person's word."""
+        return bool(
+            self._store.one(
+                "SELECT 1 FROM evidence WHERE batch_id = ? AND epoch = ? AND (finding = 'person' OR detail = ?)",
+                [sendable.id, sendable.batch.epoch - 1, ABSENT_FOR_GOOD],
+            )
+        )
 
     def leave(self, doubt: Doubt, reason: str, *, now_ms: int) -> None:
         """Notes why a batch stays in doubt and what a person must decide."""
@@ -209,17 +233,31 @@ class DoubtBook:
             content=sealed(content, Stub(batch_id=batch_id, kind=kind, evidence=evidence, received_ms=now_ms)),
         )
 
-    def put_in_doubt(self, import_id: int, step_of: Any, *, now_ms: int) -> int:
-        """Moves every frozen or waiting batch of an import by `step_of` (law 13, adoption); gives how many."""
-        rows = self._store.all(
-            "SELECT id FROM batches WHERE import_id = ? AND state IN ('frozen', 'waiting')", [import_id]
+    def never_sent_with(self, import_id: int, jobs: Iterable[SeenJob]) -> list[int]:
+        """The batches of an import that this ledger never sent, and whose numbers have unclaimed jobs among these."""
+        self._see_unclaimed(jobs)
+        phones = {int(row[0]) for row in self._store.all("SELECT DISTINCT phone FROM temp.seen")}
+        unsent = self._store.all(
+            "SELECT id FROM batches b WHERE import_id = ? AND state = 'frozen' AND epoch = 0 "
+            "AND NOT EXISTS (SELECT 1 FROM sends WHERE batch_id = b.id) ORDER BY id",
+            [import_id],
         )
+        batches = (batch_id for (batch_id,) in (unsent if phones else ()))
+        with translated(self._store.path, "read"):
+            return [
+                batch_id
+                for batch_id in batches
+                if any(row.phone in phones for row in rows_of_batch(self._store.connection, batch_id))
+            ]
+
+    def put_in_doubt(self, batch_ids: Sequence[int], step_of: Callable[[Batch], Step], *, now_ms: int) -> int:
+        """Moves batches by `step_of`, all or none; gives how many."""
         with self._store.transaction():
-            for (batch_id,) in rows:
+            for batch_id in batch_ids:
                 batch = self._sends.load(batch_id).batch
-                step: Step = step_of(batch)
+                step = step_of(batch)
                 self._sends.move(batch_id, batch.state, step.batch, step.reason, now_ms)
-        return len(rows)
+        return len(batch_ids)
 
     def accepted_by_position(self, import_id: int, limit: int | None) -> list[tuple[int, list[str], list[str]]]:
         """Batches whose ids were matched by position: (batch, phones, ids), spread evenly over the import."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from importer.errors import LedgerProblem
@@ -25,6 +26,9 @@ _BATCH_COLUMNS = (
     "b.id, b.state, b.size_rows, b.epoch, b.generation, b.is_ambiguous, b.sends, b.first_low_ms, b.first_boot_ms, "
     "b.first_boot_id"
 )
+
+# Sends that may have been carried out; the names are those of the sender's outcomes.
+_MAYBE = "outcome IS NULL OR outcome IN ('interrupted') OR outcome LIKE 'unknown%' OR outcome LIKE 'doubtful%'"
 
 
 def batch_from_row(row: Sequence[Any]) -> Batch:
@@ -176,12 +180,22 @@ class SendBook:
         )
         return row and Arming(server_low_ms=row[0], boot_ms=row[1], boot_id=row[2])
 
+    def last_maybe(self, sendable: Sendable, *, is_of_now: bool = False) -> Arming | None:
+        """When the newest send of an earlier epoch (or of the present one) that may have been carried out was armed.
+
+        None: none may have been.
+        """
+        row = self._store.one(
+            "SELECT server_low_ms, boot_ms, boot_id FROM sends WHERE batch_id = ? AND epoch < ? AND "
+            f"({_MAYBE}) ORDER BY id DESC LIMIT 1",
+            [sendable.id, sendable.batch.epoch + is_of_now],
+        )
+        return row and Arming(server_low_ms=row[0], boot_ms=row[1], boot_id=row[2])
+
     def cut(self, sendable: Sendable, parts: Sequence[NewPart], reason: str, *, now_ms: int) -> None:
-        """Cuts a batch that was never armed into parts with keys of their own."""
+        """Cuts a frozen batch, of which nothing can exist, into parts with keys of their own."""
         with self._store.transaction():
-            self.move(
-                sendable.id, State.FROZEN, Batch(state=State.SPLIT, size_rows=sendable.batch.size_rows), reason, now_ms
-            )
+            self.move(sendable.id, State.FROZEN, replace(sendable.batch, state=State.SPLIT), reason, now_ms)
             self._add_parts(sendable.id, parts, now_ms)
 
     def _arm(self, sendable: Sendable, after: Batch, arming: Arming | None, now_ms: int) -> None:

@@ -49,7 +49,8 @@ from importer.run.settings import (
     RunSettings,
     Target,
 )
-from importer.sender import Sender, SendResult, SendSettings
+from importer.sender import Adoption, Sender, SendResult, SendSettings
+from importer.settling import send_and_settle
 from importer.sources import RowList, open_list
 from importer.summary import exit_code
 
@@ -172,11 +173,11 @@ class Run:
         Batches that keep coming back unknown are looked up as well, and ids are confirmed against the reports.
         **Errors**: ApiError when the reports cannot be read for the confirmation.
         """
-        self._meet(settings, must_be=an_import.campaign_id)
+        _, _, clock = self._meet(settings, must_be=an_import.campaign_id)
         with naming(an_import):
             sends = self.ledger.sends
             sends.recover(an_import.id, now_ms=self.now().unix_ms)
-            reconciler = self._reconciler(settings)
+            reconciler = self._reconciler(settings, clock)
             done = reconciler.run(an_import.id, is_early=True)
             confirmed, repaired = (0, 0) if done.unreadable else reconciler.confirm_ids(an_import.id, is_every=is_every)
             sends.finish(an_import.id, now_ms=self.now().unix_ms)
@@ -374,37 +375,42 @@ class Run:
     ) -> tuple[SendResult, Reconciled | None]:
         """Sends; then reconciles what is in doubt, and sends what proved absent, until nothing moves any more."""
         self.ledger.witness.begin_session()
-        adopted = self._adopted(an_import, settings)
-        result = self._send(an_import, campaign, settings.sending, clock, adopted)
-        reconciler, done = self._reconciler(settings), None
-        while settings.in_doubt == "reconcile" and result.ending in ("done", "first") and result.balance.in_doubt:
-            done = reconciler.run(an_import.id)
-            if done.is_stopped or done.unreadable or not done.absent_rows:
-                break
-            result = self._send(an_import, campaign, settings.sending, clock, adopted)
+        reconciler, adopted = self._reconciler(settings, clock), self._adopted(an_import, settings)
+        alone_ms = self.now().boot_ms
+        if adopted is not None:
+            reconciler.look_for_adopted(an_import.id, adopted.since)
+        result, done = send_and_settle(
+            lambda: self._send(an_import, campaign, settings.sending, clock, alone_ms, adopted),
+            lambda: reconciler.run(an_import.id),
+            is_reconciling=settings.in_doubt == "reconcile",
+        )
         self.ledger.sends.finish(an_import.id, now_ms=self.now().unix_ms)
         self.ledger.witness.note(self.now().unix_ms)
         return result, done
 
-    def _adopted(self, an_import: Import, settings: RunSettings) -> Arming | None:
-        """Since when a lost ledger may have sent this import's batches, by every clock there is."""
+    def _adopted(self, an_import: Import, settings: RunSettings) -> Adoption | None:
+        """Since when and until when a lost ledger may have sent this import's batches, by every clock there is."""
         since_ms = settings.adopt_since_ms or an_import.facts.get("adopted_since_ms")
         if since_ms is None:
             return None
-        if settings.adopt_since_ms is not None:
-            self.ledger.intake.add_facts(an_import.id, {"adopted_since_ms": since_ms})
         moment = self.now()
-        boot_ms = moment.boot_ms - (moment.unix_ms - int(since_ms))
-        return Arming(server_low_ms=int(since_ms), boot_ms=boot_ms, boot_id=moment.boot_id)
+        until_ms = an_import.facts.get("adopted_ms", moment.unix_ms)
+        self.ledger.intake.add_facts(an_import.id, {"adopted_since_ms": since_ms, "adopted_ms": until_ms})
+        return Adoption(since=_as_arming(int(since_ms), moment), until=_as_arming(int(until_ms), moment))
 
-    def _reconciler(self, settings: RunSettings) -> Reconciler:
+    def _reconciler(self, settings: RunSettings, clock: ServerClock | None) -> Reconciler:
         return Reconciler(
             ledger=self.ledger,
             reports=self.api,
-            settings=ReconcileSettings(quiet_s=settings.quiet_s, delay_s=settings.sending.window.margin_s),
+            settings=ReconcileSettings(
+                quiet_s=settings.quiet_s,
+                delay_s=settings.sending.window.margin_s,
+                window_s=settings.sending.window.window_s,
+            ),
             observer=self.observer,
             now=self.now,
             is_stopping=self._is_stopping,
+            server_clock=clock,
         )
 
     def _send(
@@ -413,7 +419,8 @@ class Run:
         campaign: Campaign,
         sending: SendSettings,
         clock: ServerClock | None,
-        adopted: Arming | None = None,
+        alone_ms: int,
+        adopted: Adoption | None,
     ) -> SendResult:
         sender = Sender(
             ledger=self.ledger,
@@ -425,6 +432,7 @@ class Run:
             now=self.now,
             is_stopping=self._is_stopping,
             server_clock=clock,
+            alone_ms=alone_ms,
             adopted=adopted,
         )
         self.signals.when_received(sender.wake)
@@ -508,6 +516,11 @@ class Run:
             reconciled=done,
             facts=dict(an_import.facts.get("numbers", {})),
         )
+
+
+def _as_arming(unix_ms: int, moment: Moment) -> Arming:
+    """A time by our own clock, as every clock would have shown it."""
+    return Arming(server_low_ms=unix_ms, boot_ms=moment.boot_ms - (moment.unix_ms - unix_ms), boot_id=moment.boot_id)
 
 
 def _kept_settings(settings: RunSettings) -> dict[str, Any]:

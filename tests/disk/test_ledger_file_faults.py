@@ -193,6 +193,15 @@ class FailingConnection:
         return getattr(self._inner, name)
 
 
+class FailsAfterRequest(FailingConnection):
+    """Its first COMMIT after a request went out reports a disk error."""
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql == "COMMIT" and self._requests.count and not self.has_failed:
+            self._left = 1
+        return super().execute(sql, *values)
+
+
 def disk_error() -> sqlite3.OperationalError:
     return sqlite3.OperationalError("disk I/O error")
 
@@ -235,6 +244,30 @@ def test_an_error_on_any_commit_ends_the_run_before_another_request(
     raise AssertionError("a run of eight rows has more commits than expected")
 
 
+def test_an_answer_that_the_ledger_failed_to_take_is_written_down_before_the_run_ends(
+    bench: Bench, platform: Platform
+) -> None:
+    """The commit of the receipt fails once: the run ends, and still the batch stands accepted, not unknown."""
+    path = write_list(bench.folder / "a.csv", people(4))
+    requests = EventfulTransport(0, lambda: None)
+
+    def opened(where: Path) -> Ledger:
+        ledger = Ledger(where, OWNER, now_ms=machine.now().unix_ms)
+        inner: Any = FailsAfterRequest(ledger.store.connection, 0, requests, is_durable=False)
+        ledger.store.connection = inner
+        return ledger
+
+    one = Bench(folder=bench.folder, origin=bench.origin, open_ledger=opened, transport=lambda: requests)
+    with pytest.raises(LedgerProblem):
+        one.run(path)
+    assert requests.count == 1
+    with contextlib.closing(sqlite3.connect(bench.ledger_path)) as ledger:
+        assert ledger.execute("SELECT state, is_ambiguous FROM batches").fetchall() == [("accepted", 0)]
+        assert ledger.execute("SELECT outcome FROM sends").fetchall() == [("accepted",)]
+    assert check_ledger(bench.ledger_path).findings == ()
+    platform.has_each_once(number(place) for place in range(4))
+
+
 def test_what_came_back_after_the_ledger_failed_is_written_down_once_more(bench: Bench, platform: Platform) -> None:
     """On a fresh connection to the same file, the lock kept; what stands settled there already is left alone."""
     bench.run(write_list(bench.folder / "a.csv", people(12)), first_rows=4)
@@ -244,11 +277,11 @@ def test_what_came_back_after_the_ledger_failed_is_written_down_once_more(bench:
         ledger.store.is_broken = True
         with pytest.raises(LedgerProblem):
             ledger.sends.advance(settled=settled[1:], now_ms=8)
-        assert record_last(ledger, settled, now_ms=9) == 1
+        assert record_last(ledger, lambda: settled, now_ms=9) == 1
         assert ledger.view.balance(1).accepted == 12
         assert Ledger.__name__ == "Ledger"
         bench.ledger_path.rename(bench.folder / "gone")
-        assert record_last(ledger, settled, now_ms=10) == 0
+        assert record_last(ledger, lambda: settled, now_ms=10) == 0
         (bench.folder / "gone").rename(bench.ledger_path)
     assert check_ledger(bench.ledger_path).findings == ()
 

@@ -75,6 +75,37 @@ def test_law_7_reconcile_instead_of_guess_weak_evidence_stays(serve: Serve, tmp_
     assert records.count_jobs(platform.db) == 1
 
 
+def test_law_7_an_answer_with_the_ids_of_other_rows_is_looked_up(serve: Serve, tmp_path: Path) -> None:
+    """A platform that answers one request with the ids of another: its reports tell which jobs are whose."""
+    now = hurried(20)
+    platform = serve(clock=lambda: now().unix_ms / 1000)
+    bench = Bench(folder=tmp_path, origin=platform.origin, now=now, transport=MixedUp)
+    report = bench.run(write_list(tmp_path / "a.csv", people(8)), **SHORT)
+    assert (report.exit_code, report.balance.accepted) == (0, 8)
+    assert rows_with_ids(bench) == {f"+{job.phone}": job.id for job in records.jobs(platform.db)}
+    assert ("all", 4) in evidence(bench)
+    platform.has_each_once(number(place) for place in range(8))
+
+
+class MixedUp(httpx.BaseTransport):
+    """Gives every answer about added numbers the ids of the first."""
+
+    def __init__(self) -> None:
+        self._inner = httpx.HTTPTransport()
+        self._first: bytes | None = None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = self._inner.handle_request(request)
+        if not request.url.path.endswith("/addPhones"):
+            return response
+        body = response.read()
+        self._first = self._first or body
+        return httpx.Response(200, headers={"Content-Type": "application/json"}, content=self._first)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
 def add_by_hand(platform: Platform, phone: str) -> None:
     """Another tool adds a number to the campaign."""
     url = f"{platform.origin}/api/crmCalls/campaign/{TOKEN}/addPhone"

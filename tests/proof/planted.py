@@ -17,7 +17,8 @@ from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
 from importer.model import Answer, Exchange, NoAnswer
-from importer.protocol import Arming, Batch, State, Window
+from importer.protocol import Arming, Batch, Finding, State, Window
+from importer.reconcile import Reconciler
 from importer.sender import Carrier, Sender
 
 from .sim import Parts
@@ -210,6 +211,34 @@ class BlindlyAgain(Sender):
         return True
 
 
+class HastyParts(Sender):
+    """Absent from the reports is as good as never sent: its rows get other keys at once."""
+
+    def _is_past(self, sendable: Sendable) -> bool:
+        return True
+
+
+class OldVerdicts(Sender):
+    """Found absent once is absent for ever."""
+
+    def _is_stale(self, sendable: Sendable) -> bool:
+        return False
+
+
+class NeverLooks(Reconciler):
+    """What a lost ledger sent in parts, or under a fresh key, is not looked for."""
+
+    def look_for_adopted(self, import_id: int, since: Arming) -> int:
+        return 0
+
+
+class WholeIsWhole(Reconciler):
+    """Call jobs that fit a batch are its own, even where a lost ledger may have cut another one so."""
+
+    def _settle_found(self, *values: Any, is_adopted: bool) -> dict[int, Finding]:
+        return super()._settle_found(*values, is_adopted=False)
+
+
 ENDLESS = Window(window_s=1e9)
 
 
@@ -246,4 +275,8 @@ PLANTED: dict[str, Parts] = {
     "no window": Parts(window=ENDLESS),
     "blindly again": Parts(sender=BlindlyAgain, window=ENDLESS),
     "no quiet period": Parts(quiet_s=0.0),
+    "other keys at once": Parts(sender=HastyParts),
+    "an old verdict stands": Parts(sender=OldVerdicts),
+    "what was lost is not looked for": Parts(reconciler=NeverLooks),
+    "a lost ledger cut as this one": Parts(reconciler=WholeIsWhole),
 }

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from importer.body import items_of
-from importer.client import CallsApi
+from importer.client import ApiError, CallsApi
 from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.send_book import SendBook
@@ -34,19 +34,17 @@ from importer.model import Answer
 from importer.protocol import Arming, ServerClock, Window, calibrated
 from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sandbox import Sandbox, records
-from importer.sender import Carrier, Sender, SendResult, SendSettings
+from importer.sender import Adoption, Carrier, Sender, SendResult, SendSettings
+from importer.settling import send_and_settle
 
 from .mortal import NOBODY_LISTENS, ORIGIN, TOKEN, Books, MortalLedger, Prepared, in_memory, invented_rows, prepared
 from .world import (
     CALM,
     DAY_MS,
-    ERRORS,
     HOUR_MS,
-    LOST,
     MINUTE_MS,
     REPORT_DELAY_S,
     START_MS,
-    UNSENT,
     Gate,
     Killed,
     Napping,
@@ -61,7 +59,6 @@ from .world import (
 STORMS = 5  # processes in bad weather, at most
 CALMS = 12  # and in good weather, until all is settled
 TURNS = 3_000  # of the loops of one process
-ROUNDS = 100  # of sending and reconciling within one process: a day has 72 quiet periods, and no key lives longer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,9 +95,9 @@ class Plot:
         return cls(
             seed=seed,
             list_kind=(dice.choice([0, 2, 3]), dice.choice([1, 2, 3, 4])),
-            poison=0 if is_lost else dice.choice([0, 0, 0, 1, 2]),
+            poison=dice.choice([0, 0, 0, 1, 2]),
             remembers_refusals=dice.random() < 0.3,
-            largest_rows=99 if is_lost else dice.choice([99, 99, 2]),
+            largest_rows=dice.choice([99, 99, 2]),
             duplicates=dice.choice(["array", "array", "array", "jobs24h"]),
             report_delay_s=dice.choice([0.0, REPORT_DELAY_S]),
             is_ledger_lost=is_lost,
@@ -143,6 +140,7 @@ class History:
         self.prepared = library.get(self.plot.list_kind)
         self.ledger_path, self.platform_path = self.prepared.copied(folder)
         self.adopted_ms: int | None = None
+        self.lost_ms = 0
         self.flags: list[str] = []
 
     def tell(self) -> Told:
@@ -175,7 +173,7 @@ class History:
         for number in range(dice.randint(1, STORMS)):
             weather = stormy(dice)
             if self.plot.is_ledger_lost:
-                weather = replace(weather, fates=_without_refusals(weather), wall_jump=0.0)
+                weather = replace(weather, wall_jump=0.0)
             self._process(weather)
             self._between()
             if self.plot.is_ledger_lost and number == 0:
@@ -208,7 +206,7 @@ class History:
         for path in self.folder.glob("ledger.db*"):
             path.unlink()
         shutil.copyfile(self.prepared.ledger, self.ledger_path)
-        self.adopted_ms = START_MS - MINUTE_MS
+        self.adopted_ms, self.lost_ms = START_MS - MINUTE_MS, self.world.moment().unix_ms
 
     def _pending(self) -> int:
         with contextlib.closing(sqlite3.connect(self.ledger_path)) as ledger:
@@ -238,6 +236,8 @@ class History:
                 ending = self._settle(ledger, api)
         except Killed:
             ending = "killed"
+        except ApiError:
+            ending = "unread"  # the reports, which adopting asks before it sends
         world.note("ended", ending)
         return ending
 
@@ -251,20 +251,16 @@ class History:
         clock = self._ask_clock(ledger, api)
         ledger.witness.begin_session()
         settings = self._settings()
-        reconciler = self._reconciler(ledger, api)
+        reconciler, alone_ms = self._reconciler(ledger, api, clock), self.world.moment().boot_ms
         if dice.random() < 0.15:
             self._reconcile_early(ledger, reconciler)
-        result = self._send(ledger, api, settings, clock)
-        is_held = self.world.weather is not CALM and dice.random() < 0.3
-        for _ in range(ROUNDS):
-            if is_held or result.ending not in ("done", "first") or not result.balance.in_doubt:
-                break
-            done = reconciler.run(import_id)
-            if done.is_stopped or done.unreadable or not done.absent_rows:
-                break
-            result = self._send(ledger, api, settings, clock)
-        else:
-            self.flags.append("a run sends and reconciles for ever")
+        if (adopted := self._adopted()) is not None:
+            reconciler.look_for_adopted(import_id, adopted.since)
+        result, _ = send_and_settle(
+            lambda: self._send(ledger, api, settings, clock, alone_ms),
+            lambda: reconciler.run(import_id),
+            is_reconciling=self.world.weather is CALM or dice.random() >= 0.3,
+        )
         ledger.sends.finish(import_id, now_ms=self.world.moment().unix_ms)
         ledger.witness.note(self.world.moment().unix_ms)
         return result.ending
@@ -280,8 +276,12 @@ class History:
             window=self.parts.window,
             in_flight=dice.choice([1, 2, 4]),
             patience_s=1e6 if is_calm else dice.choice([60.0, 3_600.0, 200_000.0]),
-            first_rows=None if is_calm or self.plot.is_ledger_lost or dice.random() < 0.8 else dice.randint(1, 7),
+            first_rows=None if is_calm or self._is_lag_and_loss() or dice.random() < 0.8 else dice.randint(1, 7),
         )
+
+    def _is_lag_and_loss(self) -> bool:
+        """Parts cut for --first just before a ledger is lost, not yet in the reports: the one thing adopting misses."""
+        return self.plot.is_ledger_lost and self.plot.report_delay_s > 0
 
     def _ask_clock(self, ledger: Ledger, api: CallsApi) -> ServerClock | None:
         exchange = api.probe()
@@ -292,7 +292,7 @@ class History:
         clock = calibrated(date_ms, int(exchange.elapsed_s * 1000), moment.boot_ms, moment.boot_id)
         return replace(clock, high_ms=max(clock.high_ms, ledger.sends.server_high_ms()))
 
-    def _reconciler(self, ledger: Ledger, api: CallsApi) -> Reconciler:
+    def _reconciler(self, ledger: Ledger, api: CallsApi, clock: ServerClock | None) -> Reconciler:
         return self.parts.reconciler(
             ledger=ledger,
             reports=api,
@@ -301,9 +301,12 @@ class History:
             now=self.world.moment,
             is_stopping=self.world.is_stopping,
             nap=Napping(self.world).rest,
+            server_clock=clock,
         )
 
-    def _send(self, ledger: Ledger, api: CallsApi, settings: SendSettings, clock: ServerClock | None) -> SendResult:
+    def _send(
+        self, ledger: Ledger, api: CallsApi, settings: SendSettings, clock: ServerClock | None, alone_ms: int
+    ) -> SendResult:
         world = self.world
         sender = self.parts.sender(
             ledger=ledger,
@@ -315,24 +318,22 @@ class History:
             now=world.moment,
             is_stopping=world.is_stopping,
             server_clock=clock,
+            alone_ms=alone_ms,
             adopted=self._adopted(),
             jitter=world.dice.random,
             crew=lambda size: SeededCrew(world, size),
         )
         return sender.run()
 
-    def _adopted(self) -> Arming | None:
+    def _adopted(self) -> Adoption | None:
         if self.adopted_ms is None:
             return None
         moment = self.world.moment()
-        boot_ms = moment.boot_ms - (moment.unix_ms - self.adopted_ms)
-        return Arming(server_low_ms=self.adopted_ms, boot_ms=boot_ms, boot_id=moment.boot_id)
-
-
-def _without_refusals(weather: Weather) -> dict[str, float]:
-    wanted = {"ok", *UNSENT, *LOST, *ERRORS} - {"sticky-error"}
-    kept = {kind: weight for kind, weight in weather.fates.items() if kind in wanted}
-    return kept if sum(kept.values()) else {"ok": 1.0}
+        since, until = (
+            Arming(server_low_ms=ms, boot_ms=moment.boot_ms - (moment.unix_ms - ms), boot_id=moment.boot_id)
+            for ms in (self.adopted_ms, self.lost_ms)
+        )
+        return Adoption(since=since, until=until)
 
 
 # --- the judgement ----------------------------------------------------------------------------------------------------

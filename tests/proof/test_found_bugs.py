@@ -18,7 +18,7 @@ from importer.ledger.send_book import SendBook
 from importer.model import Exchange
 from importer.protocol import Arming, State
 from importer.reconcile import Reconciler, ReconcileSettings
-from importer.sender import Sender, SendSettings
+from importer.sender import Adoption, Sender, SendSettings
 
 from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared
 from .planted import NoRivals
@@ -165,7 +165,7 @@ def test_many_batches_of_a_lost_ledger_are_put_in_doubt_one_after_another(tmp_pa
     made = prepared(tmp_path / "list", rows, 1)
     with opened(made, world) as ledger:
         old = Arming(server_low_ms=START_MS - 10 * 86_400_000, boot_ms=-10 * 86_400_000, boot_id="boot-0")
-        result = sender(ledger, made, world, adopted=old).run()
+        result = sender(ledger, made, world, adopted=Adoption(since=old, until=old)).run()
         assert (result.ending, result.balance.in_doubt) == ("done", len(rows))
 
 
@@ -174,12 +174,12 @@ def test_what_may_have_been_sent_is_never_cut_for_first(tmp_path: Path, world: W
     made = prepared(tmp_path / "list", invented_rows(8, shared=0), 4)
     with opened(made, world) as ledger:
         young = Arming(server_low_ms=START_MS - 60_000, boot_ms=0, boot_id="boot-9")
-        result = sender(ledger, made, world, adopted=young, first_rows=2).run()
+        result = sender(ledger, made, world, adopted=Adoption(since=young, until=young), first_rows=2).run()
         assert (result.ending, result.balance.pending) == ("first", 8)
         assert [batch.batch.size_rows for batch in ledger.sends.frozen(made.an_import.id, 0, 9)] == [4, 4]
 
 
-def sender(ledger: Ledger, made: Prepared, world: World, *, adopted: Arming, first_rows: int | None = None) -> Sender:
+def sender(ledger: Ledger, made: Prepared, world: World, *, adopted: Adoption, first_rows: int | None = None) -> Sender:
     return Sender(
         ledger=ledger,
         import_id=made.an_import.id,

@@ -18,7 +18,7 @@ _WITHIN = {
     "a wall clock that jumps": (model.Bounds(sends=2, crashes=0), model.FRESH),
 }
 _OTHERWISE = (model.Bounds(sends=3, crashes=0), model.FRESH)
-SEEDS = 400
+SEEDS = 500
 
 
 @pytest.mark.parametrize("name", model.PLANTED)

@@ -29,7 +29,7 @@ START_MS = 1_800_000_000_000
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 REQUEST_MS = 90_000
 DATE_ERROR_MS = 15 * MINUTE_MS  # how far the Date may be from the clock of the keys: a quarter of the margin
-DELAY_MS = 5 * MINUTE_MS  # how late a request may still be carried out: within the quiet period, with the next
+DELAYS_MS = (5 * MINUTE_MS, 55 * MINUTE_MS)  # how late a request may still be carried out: less than the margin
 REPORT_DELAY_S = 300.0  # how late a call job may show in the reports
 
 
@@ -289,7 +289,9 @@ class Network(httpx.BaseTransport):
             raise httpx.ConnectTimeout("nobody there")
         if fate in ("lost-request", "delayed"):
             if fate == "delayed":
-                world.later(world.dice.randint(1_000, DELAY_MS), lambda: self._arrives_late(request))
+                world.later(
+                    world.dice.randint(1_000, world.dice.choice(DELAYS_MS)), lambda: self._arrives_late(request)
+                )
             world.passes(REQUEST_MS)
             raise httpx.ReadTimeout("no answer")
         if fate == "reset-before":
