@@ -15,6 +15,7 @@ from importer.cli.options import (
     JSON_OPTION,
     LEDGER_OPTION,
     LIST_OPTIONS,
+    QUERY_OPTIONS,
     RUN_ONLY_OPTIONS,
     SEND_OPTIONS,
     Asked,
@@ -23,6 +24,7 @@ from importer.cli.options import (
     list_mapping,
     phone_rules,
     read_options,
+    sources_of,
     target_of,
     with_options,
 )
@@ -38,9 +40,10 @@ Examples:
 
 
 @click.command("check", short_help="Everything `run` does with a list, without sending.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
 @with_options(
     LIST_OPTIONS,
+    QUERY_OPTIONS,
     DO_NOT_CALL_OPTIONS,
     LEDGER_OPTION,
     CAMPAIGN_OPTIONS,
@@ -63,7 +66,7 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
 
     start_log()
     options = asked(context)
-    settings = _settings(options, sources)
+    settings = _settings(options, tuple(sources_of(sources, options.values)))
     with Progress(is_quiet=as_json) as progress:
         report = check_list(settings, observer=progress, now=now, stdin=standard_input())
     code, problem = 0 if options.values["allow_rejects"].covers(report.balance) else 3, None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from importer.cli.options import READ_OPTIONS, asked, read_options, with_options
+from importer.cli.options import QUERY_OPTIONS, READ_OPTIONS, asked, read_options, sources_of, with_options
 from importer.errors import UsageProblem
 
 EPILOG = """\b
@@ -20,9 +20,9 @@ Examples:
 
 
 @click.command("map", short_help="Write a mapping file to begin with.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
 @click.option("--output", metavar="FILE", help="Write it there, never over an existing file. Else to standard output.")
-@with_options(READ_OPTIONS)
+@with_options(READ_OPTIONS, QUERY_OPTIONS)
 @click.pass_context
 def command(context: click.Context, /, sources: tuple[str, ...], output: str | None, **_: Any) -> None:
     """Look at a list and write a commented mapping file: what each column becomes in the request.
@@ -32,9 +32,11 @@ def command(context: click.Context, /, sources: tuple[str, ...], output: str | N
     from importer.intake.starter import starter_text
     from importer.sources import open_list
 
+    values = asked(context).values
+    names = sources_of(sources, values)
     with (
         tempfile.TemporaryDirectory(prefix="importer-map-") as folder,
-        open_list(sources, read_options(asked(context).values), stdin=sys.stdin.buffer, spool_dir=Path(folder)) as rows,
+        open_list(names, read_options(values), stdin=sys.stdin.buffer, spool_dir=Path(folder)) as rows,
     ):
         text = starter_text(rows)
     if output is None:

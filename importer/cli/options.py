@@ -116,6 +116,12 @@ READ_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--storage-option", multiple=True, metavar="KEY=VALUE", help="For the store of a remote list, such as endpoint_url=…; may be said again."),
 )  # fmt: skip
 
+# A list that is the answer to a query. Not settings of importer.toml: a list is named where it is run.
+QUERY_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--sql", metavar="QUERY", help="Instead of SOURCE: the rows of a query, best with ORDER BY."),
+    click.option("--db", metavar="URL", envvar="IMPORTER_DB", help="Its database, such as postgresql://user@host/crm or sqlite:///people.db.  [env: IMPORTER_DB]"),
+)  # fmt: skip
+
 # What decides which rows come out of a list.
 LIST_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--map", metavar="FILE", help="What becomes of each column. `importer map LIST` writes one to begin with."),
@@ -472,7 +478,38 @@ def read_options(values: Mapping[str, Any]) -> Any:
         sheet=values.get("sheet"),
         storage_options=dict(map(_storage_option, values.get("storage_option") or ())),
         is_plain_http_fine=bool(values.get("insecure_http")),
+        query=_query(values),
     )
+
+
+def _query(values: Mapping[str, Any]) -> Any:
+    from importer.sources import Query
+
+    return Query(sql=values["sql"], db=values["db"]) if values.get("sql") and values.get("db") else None
+
+
+def sources_of(sources: Sequence[str], values: Mapping[str, Any]) -> Sequence[str]:
+    """The names of the list: those given, or that of the query.
+
+    **Errors**: UsageProblem unless there is exactly one of them, or when the query has no database.
+    """
+    from importer.cli.console import say
+    from importer.sources import query_name
+
+    sql = values.get("sql")
+    if not sql and not sources:
+        raise click.UsageError("Missing argument 'SOURCE...'.", click.get_current_context())
+    if not sql:
+        return sources
+    if sources:
+        raise UsageProblem("Say either SOURCE or --sql, not both.")
+    if not values.get("db"):
+        raise UsageProblem("--sql needs a database.", hint="Say --db URL, or set IMPORTER_DB.")
+    if not re.search(r"\border\s+by\b", sql, re.IGNORECASE):
+        say(
+            "Warning: without ORDER BY a database may give its rows in another order each time, which makes other batches."
+        )
+    return [query_name(_query(values))]
 
 
 def _storage_option(said: str) -> tuple[str, Any]:

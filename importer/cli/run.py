@@ -17,11 +17,13 @@ from importer.cli.options import (
     JSON_OPTION,
     LEDGER_OPTION,
     LIST_OPTIONS,
+    QUERY_OPTIONS,
     RUN_ONLY_OPTIONS,
     SEND_OPTIONS,
     YES_OPTION,
     asked,
     run_settings,
+    sources_of,
     target_of,
     with_options,
 )
@@ -38,15 +40,18 @@ Examples:
   importer run all-customers.parquet --once-per customer_id
   importer run *.csv --region US --first 10
   importer run customers.csv --campaign spring --rehearse
+  importer run s3://lists/customers.parquet --list customers
+  importer run --sql "select phone, name from people order by id" --db postgresql://crm@db.example/crm
   zcat list.csv.gz | importer run - --list nightly --json"""
 
 
 @click.command("run", short_help="Take a list in, check it, and send it.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
 @click.option("--rehearse", is_flag=True, help="Send to a sandbox on this machine instead, in a copy of the ledger.")
 @with_options(
     CAMPAIGN_OPTIONS,
     LIST_OPTIONS,
+    QUERY_OPTIONS,
     DO_NOT_CALL_OPTIONS,
     LEDGER_OPTION,
     RUN_ONLY_OPTIONS,
@@ -60,13 +65,15 @@ def command(
 ) -> None:
     """Take a list in, check every row, and send the good ones to a campaign.
 
-    SOURCE is a CSV, Parquet or spreadsheet file, several of them, a pattern, or - for standard input. Run the same
-    command again after anything that stopped it: it goes on where it was, and nobody is called twice.
+    SOURCE is a CSV, Parquet or spreadsheet file, several of them, a pattern, an address such as s3://lists/a.csv, or -
+    for standard input; --sql takes a query instead. Run the same command again after anything that stopped it: it goes
+    on where it was, and nobody is called twice.
     """
     from importer.cli.engine import engine
     from importer.cli.words import print_report, report_json
 
     options = asked(context)
+    sources = tuple(sources_of(sources, options.values))
     if rehearse:
         context.exit(_rehearse(options, sources, as_json=as_json))
     settings = run_settings(options, sources)

@@ -7,7 +7,8 @@ number and reason, and every file is counted twice, by two pieces of code that s
 
 from importer.sources.addresses import scheme_of, shown_name
 from importer.sources.opening import content_sha256, is_unedited
-from importer.sources.records import Chunk, FileCount, FileInfo, Position, ReadOptions
+from importer.sources.query import query_name
+from importer.sources.records import Chunk, FileCount, FileInfo, Position, Query, ReadOptions
 from importer.sources.rowlist import RowList, open_list
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "FileCount",
     "FileInfo",
     "Position",
+    "Query",
     "ReadOptions",
     "RowList",
     "content_sha256",
     "is_unedited",
     "open_list",
+    "query_name",
     "scheme_of",
     "shown_name",
 ]

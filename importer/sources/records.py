@@ -30,6 +30,14 @@ RAW_CHARS: Final = 4_096  # what a bad row shows of itself: enough to repair it,
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Query:
+    """A question to a database, whose answer is the list. `db` is an address, perhaps with a password: never shown."""
+
+    sql: str
+    db: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
     """How to read a list. None means: found out from the file.
 
@@ -37,6 +45,7 @@ class ReadOptions:
     in UTF-8; a longer one is a bad row. `max_ratio` (output bytes per packed byte, once 64 MiB are unpacked),
     `max_unpacked_bytes` and `max_workbook_bytes` are the guards against bombs; raise them for an honest giant.
     `storage_options` go to the remote store as they are; they may hold secrets and are never shown.
+    With a `query` the list is its answer, whatever names are given.
     """
 
     format: str | None = None
@@ -54,6 +63,7 @@ class ReadOptions:
     max_spool_bytes: int = 64 * 1024 * MIB
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     is_plain_http_fine: bool = False
+    query: Query | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

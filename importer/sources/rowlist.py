@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
@@ -20,6 +21,7 @@ from importer.sources.dialect import check_characters
 from importer.sources.formats import open_reader
 from importer.sources.guard import is_own
 from importer.sources.opening import LocalFile, find_files
+from importer.sources.query import answered
 from importer.sources.records import Chunk, FileCount, FileInfo, Piece, Position, ReadOptions, Shape, Tally
 from importer.sources.remote import Connect, connected, fetched
 from importer.sources.spooling import Source, remove_spools, spool_file
@@ -115,18 +117,24 @@ def open_list(
     header and columns. `connect` gives the file system of a remote store.
     **Errors**: ListProblem with what, where and the next step; UsageProblem for impossible options.
     """
-    options = options or ReadOptions()
-    check_options(options)
+    chosen = options or ReadOptions()
+    check_options(chosen)
 
     def spool(name: str, stream: Source) -> LocalFile:
-        return spool_file(name, stream, spool_dir=spool_dir, max_spool_bytes=options.max_spool_bytes)
+        return spool_file(name, stream, spool_dir=spool_dir, max_spool_bytes=chosen.max_spool_bytes)
 
     def fetch(address: str) -> list[LocalFile]:
-        return fetched(address, options, spool, connect)
+        return fetched(address, chosen, spool, connect)
 
-    files = find_files(names, stdin=stdin, spool=spool, fetch=fetch)
+    if chosen.query is not None:
+        return _read([answered(chosen.query, chosen, spool_dir)], replace(chosen, format="parquet"))
+    return _read(find_files(names, stdin=stdin, spool=spool, fetch=fetch), chosen)
+
+
+def _read(files: Sequence[LocalFile], options: ReadOptions) -> RowList:
+    """The list of these files; its private copies are removed if one of them cannot be read."""
     try:
-        opened = [open_reader(file, options) for file in files]
+        opened = [_opened(file, options) for file in files]
         infos = [
             _info(file_no, file, shape) for file_no, (file, (shape, _)) in enumerate(zip(files, opened, strict=True))
         ]
@@ -135,6 +143,11 @@ def open_list(
     except BaseException:
         remove_spools(files)
         raise
+
+
+def _opened(file: LocalFile, options: ReadOptions) -> tuple[Shape, Reader]:
+    shape, reader = open_reader(file, options)
+    return (shape if options.query is None else replace(shape, format="sql")), reader
 
 
 def check_options(options: ReadOptions) -> None:
