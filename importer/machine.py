@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, TextIO
@@ -72,6 +73,7 @@ def _boot_ms() -> int:
 _PROCESS_BOOT_ID = secrets.token_hex(8)
 
 
+@cache
 def _boot_id() -> str:
     """An id that changes with every boot.
 

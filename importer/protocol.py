@@ -117,10 +117,14 @@ def _classify_success(body: bytes, size_rows: int) -> Outcome:
     found = read_json(body)
     if not isinstance(found, list):
         return Unknown(kind="strange-answer")
-    ids = tuple(str(each) for each in found if isinstance(each, (str, int)) and not isinstance(each, bool))
+    ids = tuple(found) if set(map(type, found)) == {str} else _ids_among(found)
     if len(ids) != len(found) or len(ids) != size_rows or len(set(ids)) != size_rows or not all(ids):
         return Unknown(kind="wrong-ids")
     return Accepted(ids=ids)
+
+
+def _ids_among(found: list[Any]) -> tuple[str, ...]:
+    return tuple(str(each) for each in found if isinstance(each, (str, int)) and not isinstance(each, bool))
 
 
 def _classify_refusal(answer: Answer) -> Outcome:

@@ -162,7 +162,7 @@ class _Running:
     def _report(self, prepared: Prepared, sifted: Sifted) -> None:
         self._read_rows += prepared.read_rows
         self._rejected_rows += len(prepared.rejects)
-        self._duplicate_rows += sum(map(len, sifted.skips.values()))
+        self._duplicate_rows += sum(frame.height for frame in sifted.skips.values())
         self._intake.observer(
             ReadingProgress(
                 read_rows=self._read_rows,

@@ -7,7 +7,7 @@ asked for once a chunk, sorted. Only rows that would be sent are then held again
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -16,7 +16,8 @@ from importer.intake.plan import ONCE_PER_PHONE, ONCE_PER_ROW, Plan
 from importer.ledger import IntakeBook
 from importer.ledger.records import Held, Import
 
-Skips = dict[str, list[tuple[int, int, int]]]
+Skips = dict[str, list[pl.DataFrame]]
+SKIP_COLUMNS = ("file_no", "row_no", "row_id")
 NO_ROW = 0
 
 
@@ -35,13 +36,13 @@ class Hygiene:
 class Sifted:
     """A chunk's good rows, sorted out.
 
-    **Shapes**: `fresh` has prepare's GOOD_SCHEMA, leftovers first; `skips` are (file_no, row_no, row_id) by reason, the
-    row_id being that of the row repeated (negative: in a ledger only read; 0: none);
+    **Shapes**: `fresh` has prepare's GOOD_SCHEMA, leftovers first; `skips` are SKIP_COLUMNS by reason, the row_id being
+    that of the row repeated (negative: in a ledger only read; 0: none);
     `came_back` counts new rows whose phone was already accepted here with other content, with a few (row_id, item).
     """
 
     fresh: pl.DataFrame
-    skips: Skips
+    skips: dict[str, pl.DataFrame]
     returning_row_ids: list[int]
     kept: list[tuple[int, int, int]]
     came_back_rows: int = 0
@@ -69,24 +70,19 @@ def sift(
     asked = first.slice(leftover_rows)
     claims = _Claims(an_import, asked["row_key"])
     _claim_loose(claims, good.slice(leftover_rows), asked, plan, books[0])
-    _claim_held(claims, asked, plan, books)
-    kept = []
-    stands_for: dict[int, int] = {}  # place in `first` -> the row that stands there instead
-    for row, found in claims.strongest.items():
-        file_no, row_no, key = asked.row(row)[0], asked.row(row)[1], asked["row_key"][row]
-        stands_for[leftover_rows + row] = found.row_id
-        if found.import_id == an_import.id and found.row_key == key and found.revision < an_import.revision:
-            kept.append((found.row_id, file_no, row_no))
-        else:
-            skips[_why(found, key, an_import)].append((file_no, row_no, found.row_id))
-    stands_for |= _hold_back(_without(first, stands_for).slice(leftover_rows), hygiene, skips)
-    fresh = _without(first, stands_for).drop("at")
+    packed = _claim_held(claims, asked, plan, books)
+    taken = pl.concat([packed, _claimed(claims)])
+    kept = _sort_out(taken, asked, an_import, skips)
+    stands = taken.select(at=pl.col("at") + leftover_rows, row_id="row_id")  # of `first`, and what stands there instead
+    held_back = _hold_back(_without(first, stands).slice(leftover_rows), hygiene, skips)
+    stands = pl.concat([stands, held_back])
+    fresh = _without(first, stands).drop("at")
     if others.height:
-        _skip_others(others, _row_ids(first.height, stands_for, next_row_id), skips)
+        _skip_others(others, _row_ids(first.height, stands, next_row_id), skips)
     came_back = _came_back(fresh.slice(leftover_rows), plan, an_import, books) if has_earlier else []
     return Sifted(
         fresh=fresh,
-        skips=skips,
+        skips={reason: pl.concat(frames) for reason, frames in skips.items() if frames},
         returning_row_ids=sorted(claims.returning),
         kept=kept,
         came_back_rows=len(came_back),
@@ -94,10 +90,29 @@ def sift(
     )
 
 
-def _why(found: Held, row_key: bytes, an_import: Import) -> str:
-    if found.row_key != row_key:
-        return "changed"
-    return "repeated" if found.import_id == an_import.id else "already"
+def _sort_out(taken: pl.DataFrame, asked: pl.DataFrame, an_import: Import, skips: Skips) -> list[tuple[int, int, int]]:
+    """Notes why rows are not new; gives those that an edited list keeps."""
+    if not taken.height:
+        return []
+    is_same = pl.col("row_key") == pl.col("own_key")
+    is_mine = pl.col("import_id") == an_import.id
+    rows = asked[taken["at"].cast(pl.Int64)].select("file_no", "row_no", own_key="row_key")
+    told = (
+        pl.concat([taken, rows], how="horizontal")
+        .sort("at")
+        .select(
+            *SKIP_COLUMNS,
+            why=pl.when(is_same & is_mine & (pl.col("revision") < an_import.revision))
+            .then(pl.lit("kept"))
+            .when(~is_same)
+            .then(pl.lit("changed"))
+            .otherwise(pl.when(is_mine).then(pl.lit("repeated")).otherwise(pl.lit("already"))),
+        )
+    )
+    for (why,), frame in told.group_by("why", maintain_order=True):
+        if why != "kept":
+            skips[str(why)].append(frame.select(SKIP_COLUMNS))
+    return told.filter(pl.col("why") == "kept").select("row_id", "file_no", "row_no").rows()
 
 
 def _identity(plan: Plan) -> str:
@@ -125,30 +140,41 @@ def _first_of_each(good: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     return first, others
 
 
-def _row_ids(firsts: int, stands_for: dict[int, int], next_row_id: int) -> list[int]:
-    """For each first row the id it will have, or that of the row that stands there instead."""
-    ids = []
-    for at in range(firsts):
-        ids.append(stands_for.get(at, next_row_id))
-        next_row_id += at not in stands_for
-    return ids
+def _row_ids(firsts: int, stands: pl.DataFrame, next_row_id: int) -> pl.DataFrame:
+    """For each first row the id it will have, or that of the row that stands there instead: `at`, `row_id`."""
+    places = pl.DataFrame({"at": pl.int_range(firsts, dtype=pl.UInt32, eager=True)})
+    told = places.join(stands, on="at", how="left", maintain_order="left")
+    is_new = pl.col("row_id").is_null()
+    own_id = next_row_id - 1 + is_new.cast(pl.Int64).cum_sum()
+    return told.select("at", row_id=pl.when(is_new).then(own_id).otherwise(pl.col("row_id")))
 
 
-def _skip_others(others: pl.DataFrame, row_ids: Sequence[int], skips: Skips) -> None:
+def _skip_others(others: pl.DataFrame, row_ids: pl.DataFrame, skips: Skips) -> None:
     """Notes the rows that repeat a first one, or change it."""
-    for file_no, row_no, at, is_changed in others.iter_rows():
-        skips["changed" if is_changed else "repeated"].append((file_no, row_no, row_ids[at]))
+    told = others.join(row_ids, on="at", how="left", maintain_order="left")
+    for reason, is_so in (("changed", pl.col("is_changed")), ("repeated", ~pl.col("is_changed"))):
+        skips[reason].append(told.filter(is_so).select(SKIP_COLUMNS))
 
 
-def _hold_back(fresh: pl.DataFrame, hygiene: Hygiene, skips: Skips) -> dict[int, int]:
+def _hold_back(fresh: pl.DataFrame, hygiene: Hygiene, skips: Skips) -> pl.DataFrame:
     """Notes the rows that may not be called, or not yet; gives their places, each with the row that stands there."""
     phones = fresh["phone"].sort().to_list()  # sorted, they are looked up faster
     suppressed = hygiene.suppressed(phones)
-    recent = dict.fromkeys(suppressed, NO_ROW) | hygiene.recent([p for p in phones if p not in suppressed])
-    held = fresh.filter(pl.col("phone").is_in(list(recent))).select("at", "file_no", "row_no", "phone")
-    for _, file_no, row_no, phone in held.iter_rows():
-        skips["suppressed" if phone in suppressed else "recent"].append((file_no, row_no, recent[phone]))
-    return {at: recent[phone] for at, phone in zip(held["at"], held["phone"], strict=True)}
+    recent = hygiene.recent([p for p in phones if p not in suppressed] if suppressed else phones)
+    none = dict.fromkeys(suppressed, NO_ROW)
+    held = {
+        reason: fresh.join(_rows_by_phone(rows), on="phone", how="inner", maintain_order="left")
+        for reason, rows in (("suppressed", none), ("recent", recent))
+    }
+    for reason, frame in held.items():
+        skips[reason].append(frame.select(SKIP_COLUMNS))
+    return pl.concat([frame.select("at", "row_id") for frame in held.values()])
+
+
+def _rows_by_phone(rows: Mapping[int, int]) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"phone": list(rows), "row_id": list(rows.values())}, schema={"phone": pl.Int64, "row_id": pl.Int64}
+    )
 
 
 class _Claims:
@@ -175,20 +201,54 @@ class _Claims:
         return held.is_thawed, held.row_key != self._row_keys[row]
 
 
-def _claim_held(claims: _Claims, asked: pl.DataFrame, plan: Plan, books: Sequence[IntakeBook]) -> None:
-    """Claims by key, by identity and, under `--once-per phone`, by number."""
-    by_key = {key: row for row, key in enumerate(asked["row_key"])}
-    by_identity = {key: row for row, key in enumerate(asked["identity"]) if key is not None}
-    by_phone = {phone: row for row, phone in enumerate(asked["phone"])} if plan.once_per == ONCE_PER_PHONE else {}
+_TAKEN = {"at": pl.UInt32, "row_id": pl.Int64, "import_id": pl.Int64, "revision": pl.Int64, "row_key": pl.Binary}
+
+
+def _claimed(claims: _Claims) -> pl.DataFrame:
+    """The strongest claims in columns."""
+    rows = [(at, held.row_id, held.import_id, held.revision, held.row_key) for at, held in claims.strongest.items()]
+    return pl.DataFrame(rows, schema=_TAKEN, orient="row")
+
+
+def _claim_held(claims: _Claims, asked: pl.DataFrame, plan: Plan, books: Sequence[IntakeBook]) -> pl.DataFrame:
+    """Claims by key, by identity and, under `--once-per phone`, by number.
+
+    Gives the packed rows that stand for asked ones as columns; those of rows that others claim as well become claims.
+    """
+    found = [pl.DataFrame(schema=_TAKEN)]
     for book in books:
         if book.is_empty():
             continue
-        for held in book.held([*by_identity, *by_key]):
-            row = by_key.get(held.identity)
-            claims.add(by_identity[held.identity] if row is None else row, held)
-        if by_phone:
+        for name in ("identity", "row_key") if plan.identity_columns else ("row_key",):
+            _claim_apart(claims, asked[name], book)
+            found.append(book.held_in_packs(asked[name]))
+        if plan.once_per == ONCE_PER_PHONE:
+            by_phone = {phone: row for row, phone in enumerate(asked["phone"])}
             for phone, held in book.held_phones(claims.an_import.campaign_id, claims.an_import.round, list(by_phone)):
                 claims.add(by_phone[phone], held)
+    packed = _strongest(pl.concat(found), asked)
+    is_contested = pl.col("at").is_in(list(claims.strongest))
+    for row in packed.filter(is_contested).iter_rows(named=True):
+        claims.add(row.pop("at"), Held(identity=row["row_key"], is_thawed=False, **row))
+    return packed.filter(~is_contested)
+
+
+def _claim_apart(claims: _Claims, keys: pl.Series, book: IntakeBook) -> None:
+    """Claims of rows that are kept one by one."""
+    found = book.held_apart(keys)
+    places = {key: at for at, key in enumerate(keys)} if found else {}
+    for held in found:
+        claims.add(places[held.identity], held)
+
+
+def _strongest(found: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    """Of several rows that stand for one, an equal one."""
+    if found["at"].is_unique().all():
+        return found
+    own = asked.select(own_key="row_key").with_row_index("at")
+    is_other = pl.col("row_key") != pl.col("own_key")
+    told = found.join(own, on="at", how="left", maintain_order="left").sort(is_other, maintain_order=True)
+    return told.unique("at", keep="first", maintain_order=True).drop("own_key")
 
 
 def _claim_loose(claims: _Claims, good: pl.DataFrame, asked: pl.DataFrame, plan: Plan, book: IntakeBook) -> None:
@@ -207,10 +267,10 @@ def _claim_loose(claims: _Claims, good: pl.DataFrame, asked: pl.DataFrame, plan:
             claims.add(by_key[loose.row_key], loose.as_held(claims.an_import.id))
 
 
-def _without(frame: pl.DataFrame, places: Collection[int]) -> pl.DataFrame:
+def _without(frame: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     """The rows at other places, each with its place as `at`."""
     numbered = frame.with_row_index("at")
-    return numbered.filter(~pl.col("at").is_in(list(places))) if places else numbered
+    return numbered.join(places, on="at", how="anti", maintain_order="left") if places.height else numbered
 
 
 def _came_back(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from importer.errors import LedgerHeld
 from importer.ledger.campaign_book import CampaignBook, KnownCampaign
@@ -31,6 +32,9 @@ from importer.ledger.store import Store
 from importer.ledger.view import View
 from importer.ledger.witness import Witness
 from importer.machine import MOUNTS, Owner, OwnerLock, make_private_folder
+
+if TYPE_CHECKING:
+    import polars as pl
 
 __all__ = [
     "CampaignBook",
@@ -152,9 +156,14 @@ class EarlierBook(IntakeBook):
         super().__init__(store)
         self._campaign = campaign
 
-    def held(self, keys: Sequence[bytes]) -> list[Held]:
+    def held_apart(self, keys: pl.Series) -> list[Held]:
         """As IntakeBook; imports and rows get negative numbers, since they are none of the asking ledger's."""
-        return [_foreign(each) for each in super().held(keys)]
+        return [_foreign(each) for each in super().held_apart(keys)]
+
+    def held_in_packs(self, keys: pl.Series) -> pl.DataFrame:
+        """As IntakeBook, with negative numbers."""
+        found = super().held_in_packs(keys)
+        return found.with_columns(row_id=-found["row_id"], import_id=-found["import_id"])
 
     def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
         """As IntakeBook, for this book's own campaign."""

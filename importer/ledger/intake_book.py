@@ -490,19 +490,16 @@ class IntakeBook:
             [(import_id, r.file_no, r.row_no, r.column, r.reason, r.explanation, r.cells) for r in chunk.rejects],
         )
 
-    def _add_skips(self, import_id: int, skips: dict[str, list[tuple[int, int, int]]]) -> None:
+    def _add_skips(self, import_id: int, skips: dict[str, pl.DataFrame]) -> None:
         self._store.many(
             "INSERT INTO skips (import_id, reason, size_rows, pack) VALUES (?, ?, ?, ?)",
-            [
-                (import_id, reason, len(pack), json.dumps(pack, separators=(",", ":")))
-                for reason, pack in sorted(skips.items())
-                if pack
-            ],
+            [(import_id, reason, rows.height, _json_of(rows)) for reason, rows in sorted(skips.items()) if rows.height],
         )
 
     def _move_checkpoint(self, an_import: Import, chunk: IntakeChunk) -> None:
-        suppressed = len(chunk.skips.get("suppressed", ()))
-        duplicate = sum(len(pack) for pack in chunk.skips.values()) - suppressed
+        skipped = {reason: rows.height for reason, rows in chunk.skips.items()}
+        suppressed = skipped.get("suppressed", 0)
+        duplicate = sum(skipped.values()) - suppressed
         self._store.change_one(
             "UPDATE imports SET next_file_no = ?, next_row_no = ?, read_rows = read_rows + ?, "
             "rejected_rows = rejected_rows + ?, duplicate_rows = duplicate_rows + ?, "
@@ -582,3 +579,11 @@ class IntakeBook:
             "ORDER BY file_no, row_no, id",
             [import_id],
         )
+
+
+def _json_of(rows: pl.DataFrame) -> str:
+    """Rows of integers as a compact JSON array of arrays."""
+    import polars as pl
+
+    line = pl.concat_str(pl.lit("["), pl.concat_str(pl.all(), separator=","), pl.lit("]"))
+    return f"[{rows.select(line.str.join(',')).item()}]"

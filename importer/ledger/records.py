@@ -112,8 +112,8 @@ class IntakeChunk:
 
     **Crash**: before the commit none of it is there and the checkpoint is the old one; after it all of it is.
     **Shapes**: `rows` has file_no, row_no, phone, row_key and identity; row i gets the id `first_row_id + i`;
-    `members[n]` are the rows of `batches[n]`, in the order of its request; `skips` maps a reason to
-    (file_no, row_no, row_id) triples, row_id being the row repeated (0 where it has no id yet: a leftover);
+    `members[n]` are the rows of `batches[n]`, in the order of its request; `skips` maps a reason to file_no, row_no and
+    row_id, that being the row repeated (0 where it has no id yet: a leftover);
     `returning_row_ids` are thawed rows that are enqueued anew, `kept` (row_id, file_no, row_no) of rows already armed.
     """
 
@@ -123,7 +123,7 @@ class IntakeChunk:
     leftovers: Sequence[Leftover]
     batches: Sequence[NewBatch]
     rejects: Sequence[NewReject]
-    skips: dict[str, list[tuple[int, int, int]]]
+    skips: dict[str, pl.DataFrame]
     returning_row_ids: Sequence[int]
     kept: Sequence[tuple[int, int, int]]
     read_rows: int

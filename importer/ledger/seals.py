@@ -32,9 +32,11 @@ class Stub:
 def sealed(content: Mapping[str, Any], stub: Stub) -> str:
     """A receipt's content as it is kept: compact JSON that ends in its seal."""
     bare = {name: value for name, value in content.items() if name != "seal"}
-    facts = (str(stub.batch_id), stub.kind, stub.evidence, str(stub.received_ms), _compact(bare))
+    text = _compact(bare)
+    facts = (str(stub.batch_id), stub.kind, stub.evidence, str(stub.received_ms), text)
     message = netstring(_WORD) + b"".join(netstring(fact.encode()) for fact in facts)
-    return _compact({**bare, "seal": hashlib.sha256(message).hexdigest()[:_SEAL_CHARACTERS]})
+    seal = _compact({"seal": hashlib.sha256(message).hexdigest()[:_SEAL_CHARACTERS]})
+    return f"{text[:-1]},{seal[1:]}" if bare else seal
 
 
 def is_intact(text: str, stub: Stub) -> bool:
