@@ -77,7 +77,8 @@ def command(
     """
     from importer.run.calling import one_row
 
-    payload = dict(pairs)
+    payload = _payload(pairs)
+    _judge_zone(gmt_zone)
     options = asked(context)
     row = one_row(phone, payload, gmt_zone)
     if is_test:
@@ -93,6 +94,25 @@ def command(
     report, job_id = _called(settings, row, is_quiet=as_json, is_yes=yes)
     _show(report, job_id, str(settings.ledger), as_json=as_json)
     context.exit(report.exit_code)
+
+
+def _payload(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    payload = dict(pairs)
+    twice = next((key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place])), None)
+    if twice is not None:
+        raise UsageProblem(f"--payload says {twice!r} twice. Nobody was called.")
+    return payload
+
+
+def _judge_zone(gmt_zone: str | None) -> None:
+    """**Errors**: UsageProblem for what is no zone of the platform's."""
+    import polars as pl
+
+    from importer import policy
+
+    problem = policy.check("gmtZone", pl.Series([gmt_zone or ""]))["problem"].item()
+    if problem is not None:
+        raise UsageProblem(f"--gmt-zone: {problem}. Nobody was called.")
 
 
 def _settings(settings: RunSettings, phone: str, row: bytes) -> RunSettings:
@@ -125,7 +145,7 @@ def _judge_number(phone: str, rules: PhoneRules) -> str:
 
     verdict = phones.check(pl.Series([phone]), rules).row(0, named=True)
     if verdict["reason"] is not None:
-        raise UsageProblem(f"{phones.explain(verdict['reason'], phone)}. Nobody was called.")
+        raise UsageProblem(f"{phones.explain(verdict['reason'], phone).rstrip('.')}. Nobody was called.")
     return str(verdict["e164"])
 
 

@@ -94,14 +94,14 @@ def command(
         )
         standing = canceller.look(choice)
         if not as_json:
-            _show_standing(standing)
+            _show_standing(standing, choice)
         _ask(standing, is_yes=yes, as_json=as_json)
         undone = canceller.undo()
         code = _exit_code(undone, signals)
     if as_json:
         click.echo(json.dumps(_as_json(undone, standing, code)))
     else:
-        _show_undone(undone)
+        _show_undone(undone, standing)
     context.exit(code)
 
 
@@ -133,14 +133,22 @@ def _choice(
     return campaign, Choice(imports=tuple(complete), phones=None if numbers is None else numbers.phones, where=where)
 
 
-def _show_standing(standing: Standing) -> None:
-    click.echo("Of the rows that are meant:")
+def _show_standing(standing: Standing, choice: Choice) -> None:
+    from importer.cli.console import safe
+
     rows = asdict(standing)
+    click.echo(safe(f"{sum(rows.values()):,} rows of {_named(choice)} are meant:"))
     for name, words in STANDING_WORDS.items():
         if rows[name]:
             click.echo(f"{rows[name]:>12,}  {words}")
-    if not any(rows.values()):
-        click.echo("           0  were found")
+
+
+def _named(choice: Choice) -> str:
+    """The imports that are looked at, in words."""
+    if len(choice.imports) != 1:
+        return f"{len(choice.imports):,} imports"
+    (only,) = choice.imports
+    return f"import {only.id} ({only.list_name}" + (f", round {only.round})" if only.round else ")")
 
 
 def _ask(standing: Standing, *, is_yes: bool, as_json: bool) -> None:
@@ -179,21 +187,22 @@ def _as_json(undone: Undone, before: Standing, code: int) -> dict[str, Any]:
     }
 
 
-def _show_undone(undone: Undone) -> None:
+def _show_undone(undone: Undone, before: Standing) -> None:
     after = undone.after
     said = [
         (undone.withdrawn, "rows were withdrawn: they were never sent"),
         (undone.cancelled, "call jobs were cancelled"),
-        (after.over, "were called before they could be cancelled"),
+        (after.over - before.over, "were called meanwhile, before they could be cancelled"),
         (undone.still_open, "could not be undone: the platform did not cancel them"),
         (undone.unknown, "of them the platform does not know"),
         (after.unsettled, "were sent, and the answer is not known yet: `importer send`, then cancel again"),
         (after.in_doubt, "are in doubt: `importer reconcile`, then cancel again"),
         (after.nameless, "have call jobs nobody knows"),
     ]
+    has_done = undone.withdrawn or undone.cancelled
+    click.echo("Done:" if has_done else "Nothing was there to take back.")
     for number, text in said:
-        if number:
+        if number > 0:
             click.echo(f"{number:>12,}  {text}")
-    if not undone.withdrawn and not undone.cancelled:
-        click.echo("Nothing was there to take back.")
-    click.echo("Running the same list again in the same round calls none of these rows.", err=True)
+    if has_done:
+        click.echo("Running the same list again in the same round calls none of these rows.", err=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.funnel import NOT_SHOWN, Screen, by_status, funnel_line, funnel_lines
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -91,6 +92,8 @@ def command(
 
     if watch and offline:
         raise UsageProblem("--watch asks the platform, and --offline forbids it: say one of them.")
+    if since_ms is not None and out is None:
+        raise UsageProblem("--since says which rows are written: say where to, with --out FILE.")
     if out is not None:
         judge_format(out)
     settings = RefreshSettings(with_attempts=with_attempts, rate_requests_s=poll_rate)
@@ -126,6 +129,8 @@ class _Page:
         self._settings = settings
         self._is_quiet = is_quiet
         self._is_over = False
+        self._has_asked = False
+        self._screen: Screen | None = None
         self._run_settings: RunSettings | None = None
         self.ledger = options.ledger
         if is_offline:
@@ -137,32 +142,39 @@ class _Page:
     def brought(self, signals: StopSignals, *, interval_s: float | None) -> Refreshed | None:
         """Asks the platform, once or until all is done; None when nobody was to be asked."""
         from importer.cli.engine import nap
+        from importer.outcomes import Refreshed
 
-        if self._run_settings is None:
+        settings = self._run_settings
+        if settings is None:
             return None
-        done = self._refreshed(self._run_settings, signals)
-        while interval_s is not None and signals.received is None and not self._is_done():
-            nap(signals, interval_s)
-            if signals.received is None:
-                with self._tolerant():
-                    done = self._refreshed(self._run_settings, signals)
-        is_cut = signals.received is not None and not self._is_done() and interval_s is not None
-        return replace(done, is_whole=False) if is_cut else done
+        if interval_s is None:
+            return self._refreshed(settings, signals)
+        self._screen = Screen() if is_terminal(sys.stderr) and not self._is_quiet else None
+        done = Refreshed()
+        while True:
+            with self._tolerant(interval_s):
+                done = self._refreshed(settings, signals)
+            if signals.received is None and not self._is_done():
+                nap(signals, interval_s)
+            if signals.received is not None or self._is_done():
+                return replace(done, is_whole=self._is_done())
 
     def _is_done(self) -> bool:
         """Nothing more is to be expected: every call job has finished, or the campaign is over."""
-        return self._is_over or self.funnel().is_done
+        return self._is_over or (self._has_asked and self.funnel().is_done)
 
     @contextlib.contextmanager
-    def _tolerant(self) -> Iterator[None]:
+    def _tolerant(self, interval_s: float) -> Iterator[None]:
         """While watching, a platform that is away or a ledger that is held is told, and tried again next time."""
         from importer.cli.console import say
 
         try:
             yield
         except (ApiAway, LedgerHeld) as problem:
+            if self._screen is not None:
+                self._screen.leave()
             if not self._is_quiet:
-                say(f"{problem.message} Trying again.")
+                say(f"{problem.message} Trying again in {interval_s:,.0f} seconds.")
 
     def _refreshed(self, settings: RunSettings, signals: StopSignals) -> Refreshed:
         """One refresh. The ledger is owned only as long as it takes, so that a run may come between two."""
@@ -185,14 +197,19 @@ class _Page:
             )
             done = refresher.run(self._import.id)
             self._is_over = is_over(api)
+        self._has_asked = True
         self._tell_funnel()
         return done
 
     def _tell_funnel(self) -> None:
         from importer.cli.console import say
 
-        if not self._is_quiet:
-            say(f"{time.strftime('%H:%M:%S')}  {funnel_line(self.funnel())}")
+        now = time.strftime("%H:%M:%S")
+        if self._screen is not None:
+            title = f"Import {self._import.id} at {now}: {self._import.list_name}"
+            self._screen.draw(funnel_lines(self.funnel(), title))
+        elif not self._is_quiet:
+            say(f"{now}  {funnel_line(self.funnel())}")
 
     def funnel(self) -> Funnel:
         """How the call jobs stand, as the ledger knows it."""
@@ -211,7 +228,8 @@ class _Page:
         attempts, mapping = self._settings.with_attempts, self._import.mapping
         with self._reader() as reader:
             payload, policy = reader.outcomes.field_names(self._import.id)
-            columns = Columns(phone=mapping["phone_column"], payload=payload, policy=policy)
+            order = reader.outcomes.columns(self._import.id)
+            columns = Columns(phone=mapping["phone_column"], payload=payload, policy=policy, order=order)
             rows = reader.outcomes.rows(self._import.id, since_ms=since_ms, with_attempts=attempts)
             return export(path, rows, columns, with_attempts=attempts)
 
@@ -222,7 +240,7 @@ class _Page:
             "import": self._import.id,
             "accepted": funnel.accepted,
             "finished": funnel.finished,
-            "by_status": {status or "not shown yet": jobs for status, jobs in _by_status(funnel)},
+            "by_status": {status or "not shown yet": jobs for status, jobs in by_status(funnel)},
             "asked": done and done.asked,
             "not_shown": done and done.unshown,
             "swapped": done and done.swapped,
@@ -240,8 +258,8 @@ class _Page:
         funnel = self.funnel()
         click.echo(safe(f"Import {self._import.id}: {self._import.list_name}"))
         click.echo(f"{funnel.accepted:>12,}  call jobs, {funnel.finished:,} finished")
-        for status, jobs in _by_status(funnel):
-            click.echo(safe(f"{jobs:>12,}  {status or 'not shown in the reports yet'}"))
+        for status, jobs in by_status(funnel):
+            click.echo(safe(f"{jobs:>12,}  {status or NOT_SHOWN}"))
         if done is not None and done.swapped:
             click.echo(f"{done.swapped:,} ids stood in another order than their rows; told apart by number.", err=True)
         if exported is not None:
@@ -256,24 +274,6 @@ def _import_of(path: Path, import_id: int | None) -> Import:
         if number is None:
             raise UsageProblem(f"The ledger {path} holds no import yet.", hint="Start one: importer run LIST")
         return reader.view.import_line(number).an_import
-
-
-def _by_status(funnel: Funnel) -> list[tuple[str | None, int]]:
-    """Call jobs by status, the commonest first; those never asked for count as not shown."""
-    found: dict[str | None, int] = {}
-    for status, _, jobs in funnel.by_status:
-        found[status] = found.get(status, 0) + jobs
-    never = funnel.accepted - sum(found.values())
-    if never > 0:
-        found[None] = found.get(None, 0) + never
-    return sorted(found.items(), key=lambda pair: -pair[1])
-
-
-def funnel_line(funnel: Funnel) -> str:
-    """The funnel in one line."""
-    share = funnel.finished / funnel.accepted if funnel.accepted else 1.0
-    parts = [f"{status or 'not shown yet'} {jobs:,}" for status, jobs in _by_status(funnel)]
-    return " · ".join([f"{funnel.finished:,} of {funnel.accepted:,} finished ({share:.0%})", *parts])
 
 
 class _Meter:

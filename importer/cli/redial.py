@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   importer redial 12 --outcome noAnswer
-  importer redial 12 --outcome noAnswer,technicalError --round second-try"""
+  importer redial 12 --outcome noAnswer,technicalError --round second-try
+
+\b
+Outcomes, as `importer outcomes` shows them:
+  noAnswer, longCallWithNoResult, longCallWithResult, notDone, technicalError,
+  nonexistentNumber, cancelledByUser, unknown"""
 
 
 @click.command("redial", short_help="Dial again what ended without success.", epilog=EPILOG)
@@ -57,7 +62,10 @@ def command(
     Only call jobs that have finished count. The new import knows which one it was made from. The same command again
     goes on with an unfinished redial; once that is finished, it makes the next one.
     """
+    from importer.run.redialling import judge_round
+
     line, settings = import_settings(asked(context, of_import=True), import_id)
+    judge_round(round_name, line.an_import)
     if not offline:
         _refresh(settings, line.an_import)
     with tempfile.TemporaryDirectory(prefix=".redial-", dir=settings.ledger.parent) as folder:

@@ -144,7 +144,7 @@ def _fit_lines(intention: Intention) -> list[str]:
         source = "as the platform answered before" if fit.is_measured else "by --rate"
         lines.append(
             f"Takes about   {span(fit.expected_s)}, until {day(round((time.time() + fit.expected_s) * 1000))} "
-            f"({fit.rate_rows_s:,.4g} rows/s, {source})"
+            f"({speed(fit.rate_rows_s)} rows/s, {source})"
         )
     if fit.is_beyond_key_window:
         lines.append("Attention     longer than the platform remembers keys: keep the ledger safe meanwhile")
@@ -164,7 +164,12 @@ def span(wait_s: float) -> str:
     for unit, size_s in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
         if wait_s >= 2 * size_s:
             return f"{wait_s / size_s:,.1f} {unit}"
-    return f"{wait_s:,.0f} seconds"
+    return f"{wait_s:,.0f} seconds" if wait_s >= 2 else "a second"
+
+
+def speed(rows_s: float) -> str:
+    """Rows a second, with no more digits than anybody reads."""
+    return f"{rows_s:,.0f}" if rows_s >= 10 else f"{rows_s:.2g}"
 
 
 def _not_again(intention: Intention) -> str:

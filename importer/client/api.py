@@ -195,7 +195,8 @@ class CallsApi:
     ) -> str:
         """Adds one number by POST and gives its call job id; under a key of the last day, the first id again.
 
-        **Errors**: ApiError; ApiRejected `phone.duplicated` for the same number and payload within 24 h.
+        The platform's rule against the same number and payload within 24 h is for requests without a key, and without
+        `key` a new one is made: whoever may call twice keeps to one key. **Errors**: ApiError.
         """
         body = _form(_phone_fields(phone, payload, gmt_zone)).encode("ascii")
         return self._post("addPhone", "crmCalls", "/addPhone", body, key=_new_key(key), kind=_FORM).read(read_id)
@@ -219,7 +220,7 @@ class CallsApi:
         gmt_zone: str | None = None,
         key: str | None = None,
     ) -> str:
-        """As `add_phone_by_query`, without the rule against duplicates: for trying a script on one's own number."""
+        """As `add_phone_by_query`, without any rule against duplicates: for trying a script on one's own number."""
         return self._get_phone(
             "test/addPhone", "/test/addPhone", _phone_fields(phone, payload, gmt_zone), _new_key(key)
         )

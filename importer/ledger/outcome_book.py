@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from importer.body import items_of
-from importer.ledger.opening import translated
+from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import RowRecord, rows_of_batch
 from importer.ledger.store import Store
 
@@ -274,7 +274,7 @@ class OutcomeBook:
         )
 
     def field_names(self, import_id: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The payload keys and the policy fields of an import's rows, each in the order they first appear."""
+        """The payload keys and the policy fields of an import's rows, each in the order of the list's columns."""
         payload: dict[str, None] = {}
         policy: dict[str, None] = {}
         bodies = self._store.connection.execute(
@@ -286,7 +286,17 @@ class OutcomeBook:
             for item in items_of(zlib.decompress(packed)):
                 payload.update(dict.fromkeys(item.get("payload") or ()))
                 policy.update(dict.fromkeys(item.keys() - {"phone", "payload"}))
-        return tuple(payload), tuple(sorted(policy))
+        places = {name: place for place, name in enumerate(self.columns(import_id))}
+        return (
+            tuple(sorted(payload, key=lambda name: places.get(name, len(places)))),
+            tuple(sorted(policy, key=lambda name: (places.get(name, len(places)), name))),
+        )
+
+    def columns(self, import_id: int) -> tuple[str, ...]:
+        """What the columns of an import's files are called, as they stand in them, each once."""
+        rows = self._store.all("SELECT facts FROM files WHERE import_id = ? ORDER BY file_no", [import_id])
+        with as_record("the facts of a file"):
+            return tuple(dict.fromkeys(name for (facts,) in rows for name in json.loads(facts)["columns"]))
 
     def rows(self, import_id: int, *, since_ms: int | None = None, with_attempts: bool = False) -> Iterator[OutcomeRow]:
         """Each row of an import that was enqueued, with what became of it, batch after batch.

@@ -57,11 +57,15 @@ Lines = Iterable[tuple[OutcomeRow, AttemptLine | None]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """The list's own columns. `phone` is what the list calls it; `payload` and `policy` as they were sent."""
+    """The list's own columns. `phone` is what the list calls it; `payload` and `policy` as they were sent.
+
+    `order` is how they stand in the list; what is not in it comes last.
+    """
 
     phone: str
     payload: tuple[str, ...]
     policy: tuple[str, ...]
+    order: tuple[str, ...] = ()
 
     def names(self) -> list[str]:
         """All of them, each once: a payload key called like another column gets a number."""
@@ -70,6 +74,11 @@ class Columns:
             taken = sum(each == name or each.startswith(f"{name} (") for each in names) if name in names else 0
             names.append(f"{name} ({taken + 1})" if taken else name)
         return names
+
+    def in_order(self) -> list[str]:
+        """The same names, in the order of the list."""
+        places = {name: place for place, name in enumerate(self.order)}
+        return sorted(self.names(), key=lambda name: places.get(name, len(places)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +168,7 @@ def _lines(rows: Iterable[OutcomeRow], *, with_attempts: bool) -> Iterator[tuple
 
 
 def _schema(columns: Columns, *, with_attempts: bool) -> pl.Schema:
-    own = dict.fromkeys(columns.names(), pl.String())
+    own = dict.fromkeys(columns.in_order(), pl.String())
     return pl.Schema({**own, **_OURS, **(_ATTEMPT if with_attempts else {})})
 
 
@@ -171,9 +180,9 @@ def _frame(
     if with_attempts:
         cells += _attempt_cells([attempt for _, attempt in lines])
     schema = _schema(columns, with_attempts=with_attempts)
-    return pl.DataFrame(
-        [pl.Series(name, values, dtype=dtype) for (name, dtype), values in zip(schema.items(), cells, strict=True)]
-    )
+    names = [*columns.names(), *list(schema)[len(columns.names()) :]]
+    made = dict(zip(names, cells, strict=True))
+    return pl.DataFrame([pl.Series(name, made[name], dtype=dtype) for name, dtype in schema.items()])
 
 
 def _own_cells(rows: Sequence[OutcomeRow], columns: Columns) -> list[list[Any]]:

@@ -60,6 +60,15 @@ def round_for(parent: Import, imports: Sequence[Import], outcomes: Sequence[str]
     return f"redial-{parent.id}-{len(children) + 1}"
 
 
+def judge_round(said: str | None, parent: Import) -> None:
+    """A redial needs a round of its own. **Errors**: UsageProblem for its parent's, in which all were called."""
+    if said and said == parent.round:
+        raise UsageProblem(
+            f"Import {parent.id} was made in round {said!r} itself: everybody was called in it.",
+            hint="Leave --round out, or name another.",
+        )
+
+
 def write_list(book: OutcomeBook, import_id: int, outcomes: Sequence[str], path: Path) -> RedialList:
     """Writes the rows whose call job has finished with one of these outcomes, as JSON lines, 0600.
 

@@ -79,6 +79,18 @@ def test_a_payload_that_could_not_be_told_apart_is_refused(shop: Shop, pair: str
     assert call(shop, number(0), "--payload", pair).code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--gmt-zone", "Mars/Olympus"), "gmtZone"),
+        (("--payload", "a=1", "--payload", "b=2", "--payload", "a=3"), "'a' twice"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_anything_is_begun(shop: Shop, words: tuple[str, ...], why: str) -> None:
+    said = call(shop, number(0), *words)
+    assert (said.code, why in said.err, ".." in said.err, shop.ledger.exists()) == (2, True, False, False), said.err
+
+
 def test_a_test_call_is_not_in_the_ledger(shop: Shop, platform: Platform) -> None:
     """It may be repeated at will."""
     ids = {shop.importer("call", number(0), "--test", *shop.target, "--json").json["call_job_id"] for _ in range(2)}

@@ -129,6 +129,16 @@ def test_a_list_not_read_to_its_end_needs_no_cancelling(shop: Shop, tmp_path: Pa
     assert (said.code, "not read to its end" in said.err) == (2, True)
 
 
+def test_what_is_meant_and_what_was_done_is_said(half: Shop) -> None:
+    """By the import's name; a second time nothing is promised that was not done."""
+    first = half.importer("cancel", "1", "--yes", *half.target)
+    assert (first.code, "12 rows of import 1 (" in first.out, "list.csv" in first.out) == (0, True, True)
+    assert ("6  rows were withdrawn" in first.out, "calls none of these rows" in first.err) == (True, True)
+    again = half.importer("cancel", "1", "--yes", *half.target)
+    assert (again.code, "Nothing was there to take back." in again.out) == (0, True)
+    assert "calls none of these rows" not in again.err
+
+
 def test_a_second_cancellation_finds_nothing_more(half: Shop) -> None:
     """What was taken back is counted as that."""
     cancel(half, "1")

@@ -15,12 +15,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from terminals import terminal
 from workbench import TOKEN, Platform, Said, Serve, Shop, people, sandbox_control, start, write_list
 
 from importer import machine
+from importer.cli.funnel import NOT_SHOWN, funnel_lines
 from importer.client import CallsApi, Found, JobReport
 from importer.errors import ApiAway
 from importer.ledger import Ledger, LedgerReader
+from importer.ledger.outcome_book import Funnel
 from importer.machine import Owner
 from importer.outcomes import Refreshed, Refresher, RefreshSettings
 from importer.outcomes.exporting import Columns, export
@@ -244,6 +247,47 @@ def test_a_watch_ends_when_the_campaign_is_over(platform: Platform, shop: Shop, 
     assert (said.code, said.json["by_status"]) == (0, {"notDone": 3})
 
 
+def test_a_watch_may_begin_while_a_run_has_the_ledger(serve: Serve, tmp_path: Path) -> None:
+    """It says so and tries again; without --watch that is exit code 9."""
+    platform = serve(speed=3000.0)
+    shop = Shop(folder=tmp_path, origin=platform.origin)
+    shop.run(write_list(tmp_path / "list.csv", people(3)))
+    owner = Owner(pid=1, host="here", since="now", command="importer run")
+    with Ledger(shop.ledger, owner, now_ms=machine.now().unix_ms):
+        watching = start("outcomes", "--watch", "--interval", "200ms", *shop.target)
+        assert watching.stderr is not None
+        while "Trying again" not in (line := watching.stderr.readline()):
+            assert line
+    _, err = watching.communicate(timeout=30)
+    assert (watching.returncode, "3 of 3 finished (100%)" in err) == (0, True), err
+
+
+def test_at_a_terminal_the_funnel_is_drawn_in_its_place(platform: Platform, shop: Shop, tmp_path: Path) -> None:
+    """A bar for each status, from not dialled yet to ended; Ctrl-C ends it."""
+    shop.run(write_list(tmp_path / "list.csv", people(3)))
+    with terminal(tmp_path, "outcomes", "--watch", "--interval", "100ms", *shop.target) as screen:
+        screen.until("\x1b[3A\x1b[J")
+        screen.interrupt()
+        assert screen.code() == 130
+    assert "of 3 finished (0%)" in screen.shown
+    assert f"3  [{'#' * 30}]  " in screen.shown
+
+
+def test_statuses_stand_in_the_order_of_a_call_s_life() -> None:
+    """And a bar is seen for one of a million, but no share is rounded up to all."""
+    by_status = (("noAnswer", True, 999_998), ("strange", True, 1), ("planned", False, 1))
+    funnel = Funnel(accepted=1_000_001, seen=1_000_000, finished=999_999, by_status=by_status)
+    lines = funnel_lines(funnel, "title")
+    assert [line.split("]  ")[-1] for line in lines[1:]] == [
+        "of 1,000,001 finished (99%)", NOT_SHOWN, "planned", "noAnswer", "strange",
+    ]  # fmt: skip
+    assert lines[3].count("#") == 1
+
+
+def test_since_without_a_file_is_told(done: Shop) -> None:
+    assert outcomes(done, "--since", "2026-11-23").code == 2
+
+
 def test_a_wait_longer_than_anybody_s_patience_is_exit_7(serve: Serve, tmp_path: Path) -> None:
     """Told to come back in an hour, it does not sit there for an hour."""
     platform = serve("status:code=429,retry-after=3600,op=callJob/getReport", speed=FAST)
@@ -288,6 +332,7 @@ def test_csv_has_the_list_s_own_columns_and_ours(odd: Shop, tmp_path: Path) -> N
     assert outcomes(odd, "--out", out).code == 0
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    assert list(rows[0])[:6] == [*ODD[0], "importer_file"]
     assert [row["name"] for row in rows] == ["'=1+1", "Zoë"]
     assert [row["status"] for row in rows] == [guarded(each["status"]) for each in ODD]
     assert [(row["importer_row"], row["importer_state"]) for row in rows] == [("2", "accepted"), ("3", "accepted")]

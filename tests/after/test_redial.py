@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from workbench import Platform, Said, Serve, Shop, people, write_list
 
+from importer.run.redialling import OUTCOMES
 from importer.sandbox import records
 
 FAST = 200_000.0
@@ -63,6 +64,19 @@ def test_the_next_redial_is_another_round(called: Shop) -> None:
     time.sleep(0.2)
     said = redial(called, "2", "--outcome", "noAnswer,longCallWithResult,longCallWithNoResult").json
     assert (said["round"], said["parent"]) == ("redial-2-1", 2)
+
+
+def test_the_round_of_the_old_import_is_none_for_a_redial(called: Shop, tmp_path: Path) -> None:
+    """Everybody was called in it, so nobody would be."""
+    assert called.run(tmp_path / "list.csv", "--round", "first").json["accepted"] == 30
+    said = redial(called, "2", "--outcome", "noAnswer", "--round", "first")
+    assert (said.code, "Leave --round out" in said.err) == (2, True), said.err
+
+
+def test_the_help_names_every_outcome(shop: Shop) -> None:
+    """So that nobody has to guess the platform's words."""
+    shown = shop.importer("redial", "--help").out
+    assert [name for name in OUTCOMES if name not in shown] == []
 
 
 def test_an_unfinished_redial_goes_on(called: Shop, swift: Platform) -> None:

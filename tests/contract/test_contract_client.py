@@ -45,6 +45,7 @@ OPERATIONS = {
     ("POST", "calls", "/control/stop"): (None, None),
 }
 KEYED = {"/addPhones", "/addPhone", "/test/addPhone", "/callJob/cancel"}
+ONLY_404 = {"/callJob/getReportByDate", "/callJob/getUnfinished", "/callAttempt/getReportByDate", "", "/status"}
 ERRORS = {
     "phone.duplicated": "PhoneDuplicated",
     "phone.bad.format": "PhoneBadFormat",
@@ -69,11 +70,13 @@ class Notary(httpx.BaseTransport):
 
     inner: httpx.HTTPTransport = field(default_factory=httpx.HTTPTransport)
     seen: set[tuple[str, str, str]] = field(default_factory=set)
+    asked: set[tuple[str, str, str]] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
     is_asking_wrongly: bool = False  # a test of refusals sends what the page forbids
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         operation = self._judge_request(request)
+        self.asked.add(operation)
         answer = self.inner.handle_request(request)
         body = answer.read()
         self._judge_answer(operation, answer.status_code, body)
@@ -108,6 +111,7 @@ class Notary(httpx.BaseTransport):
                 hold(schema, json.loads(body))
             self.seen.add(operation)
             return
+        assert status == 404 or (status == 400 and operation[2] not in ONLY_404)
         value = json.loads(body)
         hold(ERRORS[value["type"]] if "type" in value else "ControlError", value)
         self.refused.add(value.get("type", "control"))
@@ -186,6 +190,32 @@ def test_every_refusal_is_as_the_page_has_it(world: World) -> None:
     with pytest.raises(ApiDenied):
         api.add_phones([NewCallJob(phone=PHONES[2])])
     assert world.notary.refused == {*ERRORS, "control"} - {"invalid.token"}
+
+
+def test_an_unknown_token_is_refused_by_every_operation_as_the_page_has_it(world: World) -> None:
+    """404 `invalid.token`, whatever was asked."""
+    notary = Notary()
+    with CallsApi(world.api.origin, "1.2.nobodysToken", transport=notary) as api:
+        for ask in (
+            lambda: api.add_phones([NewCallJob(phone=PHONES[0])]),
+            lambda: api.add_phone(PHONES[0]),
+            lambda: api.add_phone_by_query(PHONES[0]),
+            lambda: api.test_add_phone(PHONES[0]),
+            lambda: api.cancel(ids=["1"]),
+            lambda: api.job_reports(ids=["1"]),
+            lambda: api.job_reports_by_date(DateFilter()),
+            api.unfinished_jobs,
+            lambda: api.attempt_reports(ids=["1"]),
+            lambda: api.attempt_reports_by_date(DateFilter()),
+            api.campaign,
+            api.status,
+            api.pause,
+            api.resume,
+            api.stop,
+        ):
+            with pytest.raises(ApiDenied):
+                ask()
+    assert (notary.refused, notary.asked) == ({"invalid.token"}, set(OPERATIONS))
 
 
 def test_the_client_is_offered_by_the_package_itself() -> None:
