@@ -71,12 +71,15 @@ def test_a_method_has_a_python_call_that_exists(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_has_a_command_that_exists(method: str) -> None:
     """With the options that are named along with it."""
-    commands = [each.split() for each in quoted(ROWS[method][0]) if each.startswith("importer ")]
+    words = [each.split() for each in quoted(ROWS[method][0])]
+    commands = [
+        command_named([word for word in named if not word.startswith("-")])
+        for program, *named in words
+        if program == "importer"
+    ]
     assert commands
-    for _, *words in commands:
-        found = command_named([word for word in words if not word.startswith("-")])
-        options = {name for parameter in found.params for name in parameter.opts}
-        assert {word for word in words if word.startswith("-")} <= options
+    options = {name for each in commands for parameter in each.params for name in parameter.opts}
+    assert {word for each in words for word in each if word.startswith("-")} <= options
 
 
 def test_every_typed_method_of_the_client_stands_in_it() -> None:
