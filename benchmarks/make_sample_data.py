@@ -73,7 +73,7 @@ def mistakes(rng: random.Random) -> list[list[str]]:
 
 
 def main() -> None:
-    """Writes both files."""
+    """Writes the files."""
     rng = random.Random(20261123)
     pool = numbers(rng)
     rows = [person(i, dressed(number, rng), rng) for i, number in enumerate(pool[:4500])]
@@ -92,6 +92,31 @@ def main() -> None:
         pl.col("msisdn").cast(pl.Int64), pl.col("amount_due").cast(pl.Float64), maxAttempts=pl.lit(3)
     )
     frame.write_parquet(FOLDER / "more-customers.parquet")
+    write_messy(random.Random(20261124))
+
+
+def write_messy(rng: random.Random) -> None:
+    """A short list with every kind of damage, as a person who collected it from many places would have."""
+    # Dialled in the United States: without --region most of these are no numbers at all.
+    rows = [
+        f"({area}) 555-01{rng.randint(0, 99):02d}" for area in ("650", "808", "617", "503", "702") for _ in range(14)
+    ]
+    rows += [f"+1 {area} 555 01{rng.randint(0, 99):02d}" for area in ("212", "305", "415") for _ in range(6)]
+    rows += [f"+44 20 7946 0{rng.randint(0, 999):03d}" for _ in range(12)]
+    rows += ["tel:+1-202-555-0101", "+1.303.555.0106", "+1 (312) 555-0107 ext. 12", "\uff0b\uff11 404 555 0108",
+             "+44\u200b 20 7946 0131", "+44 (0)20 7946 0132", "+1 (512) 555-0109 #44"]  # fmt: skip
+    rows += ["4.47701E+11", "1.65056E+10", "12025550111.0", "16505550112,00", "12025550113/12025550114",
+             "+442079460133; +442079460134", "650 555 0115 or 650 555 0116", "+1 650 555 01000", "+1 650 555 010",
+             "+44 7700", "555-0117", "n/a", "", "   ", "ask his wife", "call after six", "+1 650 abc 0118",
+             "+999 650 555 0119", "911", "=HYPERLINK(1)", "+1 0650 555 0120"]  # fmt: skip
+    rng.shuffle(rows)
+    with (FOLDER / "messy-leads.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter=";", lineterminator="\n")
+        writer.writerow(["Phone", "Name", "Source"])
+        writer.writerows(
+            [phone, f"{rng.choice(FIRST)} {rng.choice(LAST)}", rng.choice(("fair", "web", "referral"))]
+            for phone in rows
+        )
 
 
 if __name__ == "__main__":

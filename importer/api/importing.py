@@ -26,13 +26,13 @@ from importer.api.options import (
 )
 from importer.api.results import CheckResult, ImportResult
 from importer.client import CallsApi
-from importer.errors import ListProblem, UsageProblem
+from importer.errors import UsageProblem
 from importer.ledger import Ledger
 from importer.machine import Owner, StopSignals, make_private_folder, now, standard_input, this_process
 from importer.model import Event, Observer
 from importer.run import BareDigits, CameBack, CampaignFacts, Intention, Run, RunSettings
 from importer.run.checking import check_list as checked
-from importer.run.judging import judge_balance
+from importer.run.checking import stop_of
 
 
 def _unobserved(event: Event) -> None:
@@ -90,9 +90,8 @@ def check_list(
         settings = check_settings(handed, target, None if ledger is None else Path(ledger), options)
         report = checked(settings, observer=observer, now=now, stdin=_stdin(handed))
     wanted = checks(options)
-    try:
-        judge_balance(report.balance, wanted)
-    except ListProblem as problem:
+    problem = stop_of(report, wanted)
+    if problem is not None:
         return CheckResult.of(report, exit_code=problem.exit_code, problem=problem.message)
     return CheckResult.of(report, exit_code=0 if wanted.allowance.covers(report.balance) else 3, problem=None)
 

@@ -159,7 +159,7 @@ def check_settings(handed: Handed, target: Target | None, ledger: Path | None, o
         sources=handed.names,
         list_name=options.get("list_name") or handed.list_name,
         round_name=options.get("round_name"),
-        once_per=once_per(options) or "row",
+        once_per=once_per(options),
         phone_column=options.get("phone_column"),
         region_column=options.get("region_column"),
         mapping=_mapping(options.get("map")),

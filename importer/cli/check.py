@@ -28,9 +28,10 @@ from importer.cli.options import (
     target_of,
     with_options,
 )
-from importer.errors import ListProblem, UsageProblem
+from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
+    from importer.errors import ListProblem
     from importer.run.checking import CheckReport, CheckSettings
 
 EPILOG = """\b
@@ -58,28 +59,24 @@ def command(context: click.Context, /, sources: tuple[str, ...], as_json: bool, 
 
     If there is a ledger it is read, to count who was called already. Takes the options of `run`.
     """
-    from importer.cli.console import Progress, say
+    from importer.cli.check_page import show
+    from importer.cli.console import Progress
     from importer.cli.logs import start_log
     from importer.machine import now, standard_input
-    from importer.run.checking import check_list
-    from importer.run.judging import judge_balance
+    from importer.run.checking import check_list, stop_of
 
     start_log()
     options = asked(context)
     settings = _settings(options, tuple(sources_of(sources, options.values)))
     with Progress(is_quiet=as_json) as progress:
         report = check_list(settings, observer=progress, now=now, stdin=standard_input())
-    code, problem = 0 if options.values["allow_rejects"].covers(report.balance) else 3, None
-    try:
-        judge_balance(report.balance, _checks(options))
-    except ListProblem as refused:
-        code, problem = refused.exit_code, refused
+    problem = stop_of(report, _checks(options))
+    covered = 0 if options.values["allow_rejects"].covers(report.balance) else 3
+    code = covered if problem is None else problem.exit_code
     if as_json:
         click.echo(json.dumps(_as_json(report, code, problem), ensure_ascii=False))
     else:
-        _show(report)
-        if problem is not None:
-            say(problem.message)
+        show(report, problem)
     context.exit(code)
 
 
@@ -91,7 +88,7 @@ def _settings(options: Asked, sources: tuple[str, ...]) -> CheckSettings:
         sources=sources,
         list_name=values["list_name"],
         round_name=values["round_name"],
-        once_per=values["once_per"] or "row",
+        once_per=values["once_per"],
         phone_column=values["phone_column"],
         region_column=values["region_column"],
         mapping=list_mapping(values),
@@ -153,116 +150,15 @@ def _as_json(report: CheckReport, code: int, problem: ListProblem | None) -> dic
         "came_back": report.came_back_rows,
         "facts": report.facts,
         "region_suggested": report.suggestion.region if report.suggestion else None,
+        "regions_fitting": _fitting(report),
+        "styles": report.shape.styles,
+        "questions": [question.message for question in report.questions],
     }
 
 
-def _show(report: CheckReport) -> None:
-    from importer.cli.console import safe
-
-    lines = [f"{name}: {said}, {rows:,} rows" for name, said, rows in report.files]
-    lines += [
-        f"Phone column: {report.phone_column}",
-        f"The script gets: {', '.join(report.payload_columns) or 'nothing'}",
-    ]
-    if report.policy_columns:
-        lines.append(f"Call policy: {', '.join(report.policy_columns)}")
-    for line in [*lines, "", *_balance(report), *_reasons(report), *_numbers(report), "", *_what_run_would_do(report)]:
-        click.echo(safe(line))
-
-
-def _balance(report: CheckReport) -> list[str]:
-    balance, skips = report.balance, report.skips
-    lines = [f"{balance.read:>12,}  rows read", f"{balance.pending:>12,}  would be called"]
-    named = {
-        "repeated": "stand in the list more than once",
-        "already": "were here before, and would not be called again",
-        "changed": "are known with other content, and would not be called",
-        "recent": "were called too lately",
-        "suppressed": "on a do-not-call list",
-    }
-    lines += [f"{skips[reason]:>12,}  {said}" for reason, said in named.items() if skips.get(reason)]
-    if balance.rejected:
-        lines.append(f"{balance.rejected:>12,}  cannot be used")
-    return lines + _repeats(report)
-
-
-def _repeats(report: CheckReport) -> list[str]:
-    """The first duplicates, each with the row it repeats and when that was called."""
-    from importer.cli.words import day
-
-    lines = []
-    for each in report.repeats:
-        if each.earlier_row_no is not None:
-            when = "" if each.earlier_ms is None else f", accepted {day(each.earlier_ms)}"
-            of = f"row {each.earlier_row_no:,} of {each.earlier_list}"
-            lines.append(f"    {each.file} row {each.row_no:,}: {each.reason}, as {of}{when}")
-    return lines
-
-
-def _reasons(report: CheckReport) -> list[str]:
-    """The damage report: how many of each reason, the first of them, and how each can be mended."""
-    lines: list[str] = []
-    for reason, rows in report.reject_counts:
-        lines += ["", f"{reason.replace('_', ' ').capitalize()}: {rows:,}"]
-        for each in report.examples.get(reason, []):
-            cell = _cell(each.cells, each.column)
-            lines.append(f"    {each.file} row {each.row_no:,}: {cell}")
-        first = next(iter(report.examples.get(reason, [])), None)
-        if first is not None:
-            lines.append(f"    {first.explanation}")
-    return lines
-
-
-def _cell(cells: str, column: str | None) -> str:
-    found = json.loads(cells)
-    text = found.get(column) if column in found else found.get("importer_raw")
-    shown = "" if text is None else str(text)
-    return (shown[:60] + "…") if len(shown) > 60 else (shown or "(empty)")
-
-
-def _numbers(report: CheckReport) -> list[str]:
-    regions = sorted(report.facts["regions"].items(), key=lambda pair: -pair[1])
-    types = sorted(report.facts["types"].items(), key=lambda pair: -pair[1])
-    lines = [""] if regions else []
-    if regions:
-        lines.append("Countries: " + _most(regions))
-    if types:
-        lines.append("Types: " + _most([(name.replace("_", " "), rows) for name, rows in types]))
-    split = report.facts["numbers"].get("split_off", 0)
-    if split:
-        lines.append(f"Note: {split:,} rows were made of cells with several numbers, beside those the list has")
-    for warning, rows in report.facts["warnings"].items():
-        lines.append(f"Note: {rows:,} rows: {warning.replace('_', ' ')}")
-    return lines
-
-
-def _most(pairs: list[tuple[str, int]]) -> str:
-    shown = ", ".join(f"{name} {rows:,}" for name, rows in pairs[:6])
-    rest = sum(rows for _, rows in pairs[6:])
-    return shown + (f", others {rest:,}" if rest else "")
-
-
-def _what_run_would_do(report: CheckReport) -> list[str]:
-    lines = [f"`importer run` would send {report.balance.pending:,} rows in {report.requests:,} requests."]
-    if report.sending_s is not None:
-        minutes = report.sending_s / 60
-        lines.append(f"At --rate that takes about {minutes:,.0f} min." if minutes >= 2 else "At --rate: under 2 min.")
-    if report.suggestion is not None:
-        found = report.suggestion
-        lines.append(
-            f"{found.share:.0%} of the numbers would be valid in {found.region}: say --region {found.region} if so."
-        )
-    if report.came_back_rows:
-        lines.append(
-            f"{report.came_back_rows:,} of them are for numbers this campaign already has, with other content: "
-            "`run` needs --once-per or --round."
-        )
-    if report.doubtful_bare_rows:
-        lines.append(
-            f"{report.doubtful_bare_rows:,} numbers without + could be meant both ways: `run` needs --bare "
-            "international or --bare national."
-        )
-    if report.is_ledger_known and not report.is_campaign_known:
-        lines.append("Who was called already is not counted: the ledger does not know this campaign.")
-    lines.append(f"Checked in {report.elapsed_s:,.1f} s. Nothing was sent.")
-    return lines
+def _fitting(report: CheckReport) -> dict[str, float]:
+    """Where the numbers without country code would be valid, the likeliest region first, with their share."""
+    if report.suggestion is None:
+        return {}
+    found = report.suggestion
+    return {found.region: found.share} | {rival.region: rival.share for rival in found.rivals}

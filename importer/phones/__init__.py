@@ -10,7 +10,7 @@ from __future__ import annotations
 from importer.phones.engine import check
 from importer.phones.report import Summary, explain, first_rejects, styles, summarise
 from importer.phones.rules import DEFAULT_TYPES, METADATA_VERSION, REASONS, TYPES, WARNINGS, PhoneRules, types_from
-from importer.phones.suggest import Suggestion, suggest_region
+from importer.phones.suggest import Rival, Suggestion, suggest_region
 
 __all__ = [
     "DEFAULT_TYPES",
@@ -19,6 +19,7 @@ __all__ = [
     "TYPES",
     "WARNINGS",
     "PhoneRules",
+    "Rival",
     "Suggestion",
     "Summary",
     "check",

@@ -50,7 +50,7 @@ def explain(reason: str, cell: str, region: str | None = None) -> str:
     """
     count = sum(character.isdigit() for character in cell)
     lengths = _lengths_in_use(region) if region in phonenumbers.SUPPORTED_REGIONS else ""
-    return _SENTENCES[reason].format(have=f" ({count})", lengths=lengths)
+    return _SENTENCES[reason].format(have=f" ({count} in all)", lengths=lengths)
 
 
 def _lengths_in_use(region: str | None) -> str:
@@ -58,7 +58,9 @@ def _lengths_in_use(region: str | None) -> str:
     if metadata is None or metadata.general_desc is None:
         return ""
     used = [str(length) for length in metadata.general_desc.possible_length]
-    return f" In {region} numbers have {_either(used)} digits after the country code +{metadata.country_code}."
+    return (
+        f" It was read as a number of {region}: {_either(used)} digits after the country code +{metadata.country_code}."
+    )
 
 
 def _either(words: list[str]) -> str:

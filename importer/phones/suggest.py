@@ -2,7 +2,8 @@
 
 Floor: phones, pure. A region is suggested and never used: ten digits can be valid in a dozen countries, and choosing
 wrongly would call strangers. Two things tell regions apart that all find a list valid: whether the numbers are grouped
-as that region groups them, and whether it would have refused random digits written the same way.
+as that region groups them, and whether it would have refused random digits written the same way. After that the larger
+country comes first.
 """
 
 from __future__ import annotations
@@ -25,21 +26,44 @@ _RIVAL_SHARE = 0.9
 _RIVAL_SURPRISE = 0.02
 _ENOUGH_SURPRISE = 5.0  # beyond it more surprise only means a smaller country
 _MOST_RIVALS = 5
+_ALIKE_SHARE = 0.5
+# When nothing else tells them apart: where most people are. By population, as the United Nations count it.
+_LARGEST = (
+    *("IN", "CN", "US", "ID", "PK", "NG", "BR", "BD", "RU", "ET", "MX", "JP", "EG", "PH", "CD", "VN", "IR", "TR"),
+    *("DE", "TZ", "TH", "GB", "FR", "ZA", "IT", "KE", "MM", "CO", "KR", "ES", "AR", "DZ", "UA", "PL", "CA", "SA"),
+    *("AU", "KZ", "NL", "RO"),
+)
 _FORMATTED_ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rival:
+    """Another region that many of the numbers are valid in. `is_close`: it explains the list about as well."""
+
+    region: str
+    share: float
+    is_close: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suggestion:
     """A region under which most bare numbers of a list are valid.
 
-    `rivals` explain the list about as well; with any of them a person has to know. **Units**: shares are fractions of
-    the sampled numbers that are valid: in `region`, and when read country code first (`plus_share`).
+    `rivals` are the other regions in which half of them or more are, the likeliest first; with a close one a person has
+    to know. **Units**: shares are fractions of the `sampled_rows` different numbers that are valid: in a region, and
+    when read country code first (`plus_share`).
     """
 
     region: str
     share: float
-    rivals: tuple[str, ...]
+    rivals: tuple[Rival, ...]
     plus_share: float
+    sampled_rows: int
+
+    @property
+    def is_clear(self) -> bool:
+        """True if no other region explains the list about as well."""
+        return not any(rival.is_close for rival in self.rivals)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +85,22 @@ def suggest_region(numbers: pl.Series) -> Suggestion | None:
     if not candidates or candidates[0].share <= plus_share:
         return None
     best, *others = candidates
-    rivals = [
-        other.region
-        for other in others
-        if other.alike_share >= _RIVAL_SHARE * best.alike_share and other.surprise >= _RIVAL_SURPRISE * best.surprise
-    ]
-    return Suggestion(region=best.region, share=best.share, rivals=tuple(rivals[:_MOST_RIVALS]), plus_share=plus_share)
+    return Suggestion(
+        region=best.region,
+        share=best.share,
+        rivals=tuple(_rival(other, best) for other in others[:_MOST_RIVALS]),
+        plus_share=plus_share,
+        sampled_rows=len(sample),
+    )
+
+
+def _rival(other: _Candidate, best: _Candidate) -> Rival:
+    is_close = (
+        other.share >= _RIVAL_SHARE * best.share
+        and other.alike_share >= _RIVAL_SHARE * best.alike_share
+        and other.surprise >= _RIVAL_SURPRISE * best.surprise
+    )
+    return Rival(region=other.region, share=other.share, is_close=is_close)
 
 
 def _bare_sample(numbers: pl.Series) -> pl.Series:
@@ -76,19 +110,25 @@ def _bare_sample(numbers: pl.Series) -> pl.Series:
 
 
 def _candidates(sample: pl.Series) -> list[_Candidate]:
-    """Regions that explain at least half of the sample, the most telling first."""
+    """Regions that explain at least half of the sample, the most telling first, then those that explain it less."""
     digits = read_cells(sample)["digits"]
     control = _with_random_digits(sample)
     found = [
         _candidate(sample, control, region) for region in _main_regions() if _could_be(digits, region_plan(region))
     ]
     most = max((candidate.share for candidate in found), default=0.0)
-    telling = [candidate for candidate in found if candidate.share >= max(_LEAST_SHARE, _RIVAL_SHARE * most)]
-    return sorted(telling, key=_order)
+    enough = [candidate for candidate in found if candidate.share >= _LEAST_SHARE]
+    return sorted(enough, key=lambda candidate: (candidate.share < _RIVAL_SHARE * most, *_order(candidate)))
 
 
-def _order(candidate: _Candidate) -> tuple[float, float, str]:
-    return -candidate.alike_share, -min(candidate.surprise, _ENOUGH_SURPRISE), candidate.region
+def _order(candidate: _Candidate) -> tuple[bool, float, int, float, str]:
+    is_alike = candidate.alike_share >= _ALIKE_SHARE
+    surprise = min(candidate.surprise, _ENOUGH_SURPRISE)
+    return not is_alike, -surprise, _size_rank(candidate.region), -candidate.share, candidate.region
+
+
+def _size_rank(region: str) -> int:
+    return _LARGEST.index(region) if region in _LARGEST else len(_LARGEST)
 
 
 def _candidate(sample: pl.Series, control: pl.Series, region: str) -> _Candidate:

@@ -7,36 +7,52 @@ run cannot disagree; the real ledger, if there is one, is only read, to know who
 from __future__ import annotations
 
 import contextlib
+import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
+import polars as pl
+
 from importer import keys
+from importer.errors import ListProblem
 from importer.intake import Hygiene, Intake, ListMapping, Plan, make_plan
 from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, this_process
 from importer.model import Balance, Observer
-from importer.phones import PhoneRules, Suggestion, suggest_region
+from importer.phones import PhoneRules, Suggestion, styles, suggest_region
 from importer.run.choosing import facts_of, list_name_of
 from importer.run.hygiene import hygiene_of, read_suppressions
-from importer.run.judging import doubtful_bare_rows
-from importer.run.settings import HoldBack, Target
+from importer.run.judging import (
+    SAY_BARE,
+    SAY_WHICH,
+    bare_problem,
+    came_back_problem,
+    differences,
+    doubtful_bare_rows,
+    judge_balance,
+)
+from importer.run.settings import Checks, HoldBack, Target
 from importer.sources import Position, ReadOptions, RowList, open_list
 
 EXAMPLES_PER_REASON = 3
+_SAMPLED_PER_REASON = 1_000
+# A cut or doubled digit shows in how many digits the bad cells have.
+_LENGTH_REASONS = frozenset({"too_short", "too_long", "wrong_length", "no_area_code"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckSettings:
-    """What to check, and how `run` would be asked to read it."""
+    """What to check, and how `run` would be asked to read it. `once_per` is None where nobody said it."""
 
     sources: Sequence[str]
     list_name: str | None
     round_name: str | None
-    once_per: str
+    once_per: str | None
     phone_column: str | None
     region_column: str | None
     mapping: ListMapping | None
@@ -60,6 +76,25 @@ class RejectExample:
     explanation: str
     cells: str
 
+    @property
+    def cell(self) -> str | None:
+        """The bad cell, or the whole record where no cell could be told."""
+        found = json.loads(self.cells)
+        said = found.get(self.column) if self.column in found else found.get("importer_raw")
+        return None if said is None else str(said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnShape:
+    """How the first cells of the phone column look: how they begin, and how many digits they have.
+
+    **Units**: counts of cells; `rows` is how many were looked at.
+    """
+
+    rows: int = 0
+    styles: dict[str, int] = field(default_factory=dict)
+    digits: dict[int, int] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RepeatExample:
@@ -78,7 +113,11 @@ class RepeatExample:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckReport:
-    """What `run` would do. `balance.pending` are the rows it would send."""
+    """What `run` would do. `balance.pending` are the rows it would send.
+
+    `bad_digits` has, for reasons of length, how many of the first bad cells have how many digits. `questions` are what
+    `run` would ask a person, and without a person would end at, in that order.
+    """
 
     list_name: str
     files: tuple[tuple[str, str, int], ...]
@@ -89,16 +128,30 @@ class CheckReport:
     skips: dict[str, int]
     reject_counts: tuple[tuple[str, int], ...]
     examples: dict[str, list[RejectExample]]
+    bad_digits: dict[str, dict[int, int]]
+    shape: ColumnShape
     repeats: tuple[RepeatExample, ...]
     doubtful_bare_rows: int
     facts: dict[str, dict[str, int]]
     came_back_rows: int
+    questions: tuple[ListProblem, ...]
     requests: int
     sending_s: float | None
     suggestion: Suggestion | None
     is_ledger_known: bool
     is_campaign_known: bool
     elapsed_s: float
+
+
+def stop_of(report: CheckReport, checks: Checks) -> ListProblem | None:
+    """Why `run` without a person to ask would send nothing of the list: the first question, or safety check."""
+    if report.questions:
+        return report.questions[0]
+    try:
+        judge_balance(report.balance, checks)
+    except ListProblem as problem:
+        return problem
+    return None
 
 
 def check_list(
@@ -117,7 +170,7 @@ def check_list(
         plan = make_plan(
             row_list.columns,
             phone_column=settings.phone_column,
-            once_per=settings.once_per,
+            once_per=settings.once_per or "row",
             rules=settings.rules,
             region_column=settings.region_column,
             not_if_called_within_s=settings.hold_back.not_if_called_within_s,
@@ -208,6 +261,8 @@ def _report(
     view = scratch.view
     balance = view.balance(done.id)
     counts = {facts["file_no"]: facts["read_rows"] for facts in scratch.intake.files(done.id)}
+    sampled = _sampled(scratch, done.id)
+    first_cells = _first_cells(row_list, plan)
     return CheckReport(
         list_name=done.list_name,
         files=tuple((info.name, _described(info), counts[info.file_no]) for info in row_list.files),
@@ -217,18 +272,60 @@ def _report(
         balance=balance,
         skips=view.skip_counts(done.id),
         reject_counts=tuple(view.reject_counts(done.id)),
-        examples=_examples(scratch, done.id),
+        examples={reason: _different(each) for reason, each in sampled.items()},
+        bad_digits={reason: _digits(each) for reason, each in sampled.items() if reason in _LENGTH_REASONS},
+        shape=_shape(first_cells),
         repeats=tuple(_repeats(scratch, reader, done.id)),
         doubtful_bare_rows=0 if settings.rules.bare else doubtful_bare_rows(done),
         facts={name: done.facts.get(name, {}) for name in ("regions", "types", "warnings", "numbers")},
-        came_back_rows=int(done.facts.get("numbers", {}).get("came_back", 0)),
+        came_back_rows=_came_back_rows(done),
+        questions=tuple(_questions(settings, scratch, reader, done)),
         requests=view.batch_count(done.id),
         sending_s=balance.pending / settings.rate_rows_s if settings.rate_rows_s else None,
-        suggestion=_suggestion(settings, row_list, plan, balance),
+        suggestion=_suggestion(settings, first_cells, balance),
         is_ledger_known=settings.ledger is not None and settings.ledger.exists(),
         is_campaign_known=is_campaign_known,
         elapsed_s=0.0,
     )
+
+
+def _came_back_rows(done: Import) -> int:
+    return int(done.facts.get("numbers", {}).get("came_back", 0))
+
+
+def _questions(
+    settings: CheckSettings, scratch: Ledger, reader: LedgerReader | None, done: Import
+) -> Iterator[ListProblem]:
+    """What `run` would ask, in its order."""
+    bare_rows = 0 if settings.rules.bare else doubtful_bare_rows(done)
+    if bare_rows:
+        yield bare_problem(bare_rows, done, settings.rules.region, SAY_BARE)
+    is_said = settings.once_per is not None or settings.round_name is not None
+    if _came_back_rows(done) and not is_said:
+        yield came_back_problem(_came_back_rows(done), _changed_fields(scratch, reader, done), SAY_WHICH)
+
+
+def _changed_fields(scratch: Ledger, reader: LedgerReader | None, done: Import) -> tuple[str, ...]:
+    changed: dict[str, None] = {}
+    for row_id, item in done.facts.get("came_back", []):
+        view = scratch.view if row_id > 0 or reader is None else reader.view
+        before = view.item_of(abs(row_id))
+        if before is not None:
+            changed.update(dict.fromkeys(differences(json.loads(before), json.loads(item))))
+    return tuple(changed)
+
+
+def _first_cells(row_list: RowList, plan: Plan) -> pl.Series | None:
+    """The phone column of the first chunk."""
+    chunk = next(iter(row_list.chunks(Position(file_no=0, row_no=0))), None)
+    return None if chunk is None else chunk.rows[plan.phone_column]
+
+
+def _shape(cells: pl.Series | None) -> ColumnShape:
+    if cells is None:
+        return ColumnShape()
+    counted = cells.drop_nulls().str.count_matches("[0-9]").alias("digits").value_counts().sort("digits")
+    return ColumnShape(rows=len(cells), styles=styles(cells), digits=dict(counted.iter_rows()))
 
 
 def _described(info: object) -> str:
@@ -242,15 +339,27 @@ def _described(info: object) -> str:
     return ", ".join([*parts, "no header"] if is_text_without_header else parts)
 
 
-def _examples(scratch: Ledger, import_id: int) -> dict[str, list[RejectExample]]:
-    examples: dict[str, list[RejectExample]] = {}
-    for reason, file, row_no, column, explanation, cells in scratch.view.reject_examples(
-        import_id, EXAMPLES_PER_REASON
-    ):
-        examples.setdefault(reason, []).append(
-            RejectExample(file=file, row_no=row_no, column=column, explanation=explanation, cells=cells)
-        )
-    return examples
+def _sampled(scratch: Ledger, import_id: int) -> dict[str, list[RejectExample]]:
+    """The first rejects of each reason: more than are shown, so that those shown can differ."""
+    sampled: dict[str, list[RejectExample]] = {}
+    found = scratch.view.reject_examples(import_id, _SAMPLED_PER_REASON)
+    for reason, file, row_no, column, explanation, cells in found:
+        example = RejectExample(file=file, row_no=row_no, column=column, explanation=explanation, cells=cells)
+        sampled.setdefault(reason, []).append(example)
+    return sampled
+
+
+def _different(sampled: list[RejectExample]) -> list[RejectExample]:
+    """The first examples with different cells."""
+    first: dict[str | None, RejectExample] = {}
+    for each in sampled:
+        first.setdefault(each.cell, each)
+    return list(first.values())[:EXAMPLES_PER_REASON]
+
+
+def _digits(sampled: list[RejectExample]) -> dict[int, int]:
+    counted = Counter(sum(map(str.isdigit, each.cell or "")) for each in sampled)
+    return dict(sorted(counted.items()))
 
 
 def _repeats(scratch: Ledger, reader: LedgerReader | None, import_id: int) -> Iterator[RepeatExample]:
@@ -268,9 +377,8 @@ def _repeats(scratch: Ledger, reader: LedgerReader | None, import_id: int) -> It
         )
 
 
-def _suggestion(settings: CheckSettings, row_list: RowList, plan: Plan, balance: Balance) -> Suggestion | None:
+def _suggestion(settings: CheckSettings, cells: pl.Series | None, balance: Balance) -> Suggestion | None:
     """A region, when none was given and a good part of the numbers is bad without one."""
-    if settings.rules.region is not None or balance.rejected * 10 < balance.read:
+    if cells is None or settings.rules.region is not None or balance.rejected * 10 < balance.read:
         return None
-    chunk = next(iter(row_list.chunks(Position(file_no=0, row_no=0))), None)
-    return None if chunk is None else suggest_region(chunk.rows[plan.phone_column])
+    return suggest_region(cells)

@@ -60,7 +60,7 @@ def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None
     fields = _changed_fields(ledger, an_import)
     said = desk.which_call(CameBack(rows=rows, changed_fields=fields))
     if said is None:
-        raise _came_back_problem(rows, fields, SAY_WHICH)
+        raise came_back_problem(rows, fields, SAY_WHICH)
     return said
 
 
@@ -75,7 +75,7 @@ def judge_answered(ledger: Ledger, an_import: Import) -> None:
     """
     bare_rows = _unanswered_bare_rows(an_import, an_import.mapping.get("bare"))
     if bare_rows:
-        raise _bare_problem(
+        raise bare_problem(
             bare_rows,
             an_import,
             an_import.mapping.get("region"),
@@ -84,7 +84,7 @@ def judge_answered(ledger: Ledger, an_import: Import) -> None:
     rows = _unanswered_rows(an_import)
     if rows:
         hint = f"{SAY_WHICH}\nwith: importer run {an_import.list_name}"
-        raise _came_back_problem(rows, _changed_fields(ledger, an_import), hint)
+        raise came_back_problem(rows, _changed_fields(ledger, an_import), hint)
     if not an_import.facts.get(PASSED):
         raise ListProblem(
             f"The safety checks have not passed import {an_import.id}. Nothing was sent.",
@@ -97,7 +97,8 @@ def _unanswered_rows(an_import: Import) -> int:
     return 0 if an_import.facts.get("said_once_per") else rows
 
 
-def _came_back_problem(rows: int, fields: tuple[str, ...], hint: str) -> ListProblem:
+def came_back_problem(rows: int, fields: tuple[str, ...], hint: str) -> ListProblem:
+    """Known numbers came back changed, and nobody said which call is the same call."""
     return ListProblem(
         f"{rows:,} rows are for numbers this campaign already has, with other content "
         f"(changed: {', '.join(fields) or 'other columns'}). Nothing was sent.",
@@ -123,7 +124,7 @@ def judge_bare(an_import: Import, plan: Plan, desk: Desk) -> str | None:
         return None
     said = desk.which_reading(BareDigits(rows=rows, read_rows=an_import.read_rows, region=plan.rules.region))
     if said is None:
-        raise _bare_problem(rows, an_import, plan.rules.region, SAY_BARE)
+        raise bare_problem(rows, an_import, plan.rules.region, SAY_BARE)
     return said
 
 
@@ -138,7 +139,8 @@ def doubtful_bare_rows(an_import: Import) -> int:
     return rows if rows > MOST_OWN_CODE_SHARE * an_import.read_rows else 0
 
 
-def _bare_problem(rows: int, an_import: Import, region: str | None, hint: str) -> ListProblem:
+def bare_problem(rows: int, an_import: Import, region: str | None, hint: str) -> ListProblem:
+    """Bare digits are numbers both ways, and nobody said how they are meant."""
     return ListProblem(
         f"{rows:,} of {an_import.read_rows:,} numbers without + are valid in {region or 'their region'} as they stand, "
         "and also when their first digits are the country code. Nothing was sent.",
@@ -152,11 +154,13 @@ def _changed_fields(ledger: Ledger, an_import: Import) -> tuple[str, ...]:
     for row_id, item in an_import.facts.get("came_back", []):
         before = ledger.view.item_of(row_id)
         if before is not None:
-            changed.update(dict.fromkeys(_differences(json.loads(before), json.loads(item))))
+            changed.update(dict.fromkeys(differences(json.loads(before), json.loads(item))))
     return tuple(changed)
 
 
-def _differences(before: dict[str, object], after: dict[str, object]) -> list[str]:
+def differences(before: dict[str, object], after: dict[str, object]) -> list[str]:
+    """The names of the fields and columns in which two rows differ."""
+
     def flat(item: dict[str, object]) -> dict[str, object]:
         payload = item.get("payload")
         rest = {name: value for name, value in item.items() if name != "payload"}

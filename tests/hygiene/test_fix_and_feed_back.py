@@ -88,7 +88,8 @@ def test_the_damage_report_says_how_to_mend_each_kind(shop: Shop) -> None:
     source = write_list(shop.folder / "list.csv", [{"phone": cell, "n": str(i)} for i, cell in enumerate(cells)])
     said = shop.importer("check", source, "--region", "DE", "--stop-at-rejects", "100%").out
     for words in (
-        "Scientific notation: 1", "cannot be recovered", "Decimal point: 1", "Two numbers: 1", "Too short: 1",
-        "In US numbers have 10 digits", "Not a number: 1", "Empty: 1", "list.csv row 2: 7.9161E+10",
+        "Scientific notation · 1 row", "cannot be recovered", "Decimal point · 1 row", "Two numbers · 1 row",
+        "Too short · 1 row", "number of US: 10 digits after", "Not a number · 1 row", "Empty · 1 row",
+        "row 2    7.9161E+10",
     ):  # fmt: skip
-        assert words in said
+        assert words in " ".join(said.split("\n")) or words in said

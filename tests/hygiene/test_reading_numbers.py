@@ -58,7 +58,7 @@ def test_a_region_column_that_is_not_there_is_named(shop: Shop) -> None:
 
 
 def test_without_a_terminal_doubtful_digits_send_nothing(shop: Shop, platform: Platform) -> None:
-    """Exit 4 with the two ways to say it; `send` holds back likewise; `check` announces it; saying it sends."""
+    """Exit 4 with the two ways to say it; `send` holds back likewise, and so does `check`; saying it sends."""
     source = list_of(shop.folder / "list.csv", BOTH)
     said = shop.run(source, "--region", "DE")
     assert said.code == 4
@@ -67,7 +67,11 @@ def test_without_a_terminal_doubtful_digits_send_nothing(shop: Shop, platform: P
     assert shop.send().code == 4
     assert platform.sends() == []
     checked = shop.importer("check", source, "--region", "DE")
-    assert "10 numbers without + could be meant both ways" in checked.out
+    assert checked.code == 4
+    assert "`importer run` would stop and ask" in checked.out
+    assert "10 of 10 numbers without + are valid in DE as they stand" in " ".join(checked.out.split())
+    assert "--bare national" in checked.out
+    assert shop.importer("check", source, "--region", "DE", "--bare", "national").code == 0
     assert shop.run(source, "--region", "DE", "--bare", "international").code == 0
     platform.has_each_once(f"+{each}" for each in BOTH)
 

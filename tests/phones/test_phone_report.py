@@ -28,8 +28,8 @@ def test_every_reason_has_a_sentence(reason):
 
 def test_a_length_is_explained_by_the_lengths_in_use():
     """The cliff is shown: how many digits there are, and how many there should be."""
-    assert "(9)" in explain("too_short", "650 555 010", "US")
-    assert "have 10 digits" in explain("too_short", "650 555 010", "US")
+    assert "(9 in all)" in explain("too_short", "650 555 010", "US")
+    assert "US: 10 digits after the country code +1" in explain("too_short", "650 555 010", "US")
 
 
 def test_a_summary_counts_every_row():
@@ -67,7 +67,20 @@ def test_a_region_is_suggested_for_numbers_without_country_code():
         suggestion = suggest_region(cells)
         assert suggestion is not None
         assert (suggestion.region, suggestion.share, suggestion.plus_share) == (region, 1.0, 0.0)
-        assert region not in suggestion.rivals
+        assert suggestion.sampled_rows == 300
+        assert all(rival.region != region for rival in suggestion.rivals)
+
+
+def test_rivals_are_named_with_their_shares_and_a_close_one_is_said_to_be_close():
+    """Nine digits after a 0 are numbers in many countries: only a person knows which one is meant."""
+    chance = random.Random(2)
+    german = pl.Series([f"030{chance.randint(1000000, 9999999)}" for _ in range(300)])
+    suggestion = suggest_region(german)
+    assert suggestion is not None
+    assert not suggestion.is_clear
+    assert suggestion.share == 1.0
+    assert any(rival.is_close for rival in suggestion.rivals)
+    assert all(rival.share >= 0.5 for rival in suggestion.rivals)
 
 
 @pytest.mark.parametrize("cells", [[], ["+16505550100"], ["16502530000", "79123456789"], ["abc", "1234567" * 4]])
