@@ -9,6 +9,7 @@ lists the East Asian ones would win by accident, so they must be named.
 from __future__ import annotations
 
 import codecs
+import contextlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -67,9 +68,13 @@ def _by_telling_bytes(head: bytes, blocks: Iterator[bytes]) -> str:
 
 def is_mostly_utf8(block: bytes) -> bool:
     """Whether the block (perhaps cut inside a character at either end) is UTF-8, give or take a few broken bytes."""
-    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(_from_character(block))
+    whole = _from_character(block)
+    with contextlib.suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(whole)
+        return True
+    text = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode(whole)
     broken = sum("\udc80" <= character <= "\udcff" for character in text)
-    return broken == 0 or sum(character > "\x7f" for character in text) > 10 * broken
+    return sum(character > "\x7f" for character in text) > 10 * broken
 
 
 def _from_character(block: bytes) -> bytes:
