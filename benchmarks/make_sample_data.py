@@ -1,7 +1,7 @@
 """Makes sample_data/: invented people with numbers that belong to nobody.
 
 The numbers come from ranges set aside for fiction: +1 XXX 555-01XX (NANPA), +44 20 7946 0XXX (Ofcom),
-+33 1 99 00 XX XX (Arcep) and +61 491 570 1XX (ACMA). The mistakes are those that lists have in practice.
++33 1 99 00 XX XX (Arcep) and +61 2 5550 00XX (ACMA). The mistakes are those that lists have in practice.
 Run it from the project's root:
 
     python benchmarks/make_sample_data.py
@@ -43,7 +43,7 @@ def numbers(rng: random.Random) -> list[str]:
     """Every number once, in E.164 without its plus, shuffled."""
     made = [f"1{area}55501{i:02d}" for area in US_AREAS for i in range(100)]
     made += [f"442079460{i:03d}" for i in range(1000)]
-    made += [f"614915701{i:02d}" for i in range(100)]
+    made += [f"61255500{i:03d}" for i in range(100)]
     made += [f"3319900{i:04d}" for i in range(3000)]
     rng.shuffle(made)
     return made
