@@ -33,6 +33,12 @@ SEED ?= 1
 torture: $(READY) ## Kills, errors, power cuts and simulation for MINUTES (30) from SEED (1); prints the fault table
 	$(BIN)/python benchmarks/torture.py --minutes $(MINUTES) --seed $(SEED)
 
+bench: $(READY) ## How fast it is beside others, on this machine: some minutes
+	$(BIN)/python benchmarks/speed/bench.py
+
+bench-full: $(READY) ## The same with ten million rows: an hour
+	$(BIN)/python benchmarks/speed/bench.py --full
+
 check: format lint types layers test ## What decides: format, lint, types, import layers, tests
 
 format: $(READY)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
+_ESCAPED = r'["\\\x00-\x1f]'  # what polars escapes in JSON
+
 
 def item_column(
     phone: pl.Expr,
@@ -26,6 +28,45 @@ def item_column(
     payload fields as (name, type letter, value), the letters and values being those of `keys`. A null is an absent
     field. A row without any payload field carries no `payload`.
     """
+    import polars as pl
+
+    if payload and not typed and not policy:
+        return pl.map_batches([phone, *payload.values()], lambda cells: _items(cells, list(payload)), pl.String)
+    return _item_expr(phone, payload, policy, typed)
+
+
+def _items(cells: Sequence[pl.Series], names: Sequence[str]) -> pl.Series:
+    """The objects of rows whose payload is text: written as it stands where no cell is missing or needs escaping."""
+    import polars as pl
+
+    height = max(map(len, cells))
+    columns = [cell if len(cell) == height else cell.new_from_index(0, height) for cell in cells]  # a literal is one
+    frame = pl.DataFrame([column.alias(str(place)) for place, column in enumerate(columns)])
+    phone, *values = (pl.col(str(place)) for place in range(len(cells)))
+    fields = dict(zip(names, values, strict=True))
+    is_plain = not any(cell.null_count() or cell.str.contains(_ESCAPED).any() for cell in cells)
+    made = _plain_expr(phone, fields) if is_plain else _item_expr(phone, fields, {}, ())
+    return frame.select(made).to_series()
+
+
+def _plain_expr(phone: pl.Expr, payload: dict[str, pl.Expr]) -> pl.Expr:
+    import polars as pl
+
+    pieces: list[pl.Expr] = [pl.lit('{"phone":"'), phone.str.strip_prefix("+")]
+    before = '","payload":{'
+    for name, value in sorted(payload.items()):
+        pieces += [pl.lit(f'{before}{json.dumps(name, ensure_ascii=False)}:"'), value]
+        before = '",'
+    return pl.concat_str(*pieces, pl.lit('"}}'))
+
+
+def _item_expr(
+    phone: pl.Expr,
+    payload: dict[str, pl.Expr],
+    policy: dict[str, pl.Expr],
+    typed: Sequence[tuple[str, str, pl.Expr]],
+) -> pl.Expr:
+    """The object of any row, piece by piece."""
     import polars as pl
 
     members: list[pl.Expr] = [pl.concat_str(pl.lit('"phone":"'), phone.str.strip_prefix("+"), pl.lit('"'))]

@@ -186,3 +186,23 @@ def test_the_bytes_of_a_request_are_json_and_can_be_cut_again(rows: list[dict[st
         wanted = {"phone": PHONE[1:], "maxAttempts": 3} | ({"payload": present} if present else {})
         assert item == wanted
     assert json.loads(body) == items_of(body)
+
+
+CELLS = st.one_of(
+    st.none(), st.text(max_size=6), st.sampled_from(["plain", 'a "quote"', "back\\slash", "tab\t", "é\x7f{}"])
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=4))
+def test_an_item_is_the_same_whether_any_cell_beside_it_needs_escaping(
+    rows: list[tuple[str | None, str | None]],
+) -> None:
+    """Columns without anything to escape are written in one go: byte for byte what each row is by itself."""
+    frame = pl.DataFrame(rows, schema={'b"': pl.String, "a": pl.String}, orient="row")
+    payload = {name: pl.col(name) for name in frame.columns}
+    made = frame.select(item=item_column(pl.lit(PHONE), payload, {}))["item"]
+    alone = [frame[at].select(item=item_column(pl.lit(PHONE), payload, {}))["item"][0] for at in range(frame.height)]
+    assert made.to_list() == alone
+    for text, (first, second) in zip(made, rows, strict=True):
+        fields = {name: cell for name, cell in (("a", second), ('b"', first)) if cell is not None}
+        assert json.loads(text) == {"phone": PHONE[1:], **({"payload": fields} if fields else {})}
