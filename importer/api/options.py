@@ -54,6 +54,7 @@ class ListOptions(TypedDict, total=False):
     quote: str
     header: bool
     sheet: str
+    storage_option: Mapping[str, Any]
     batch_size: int
     stop_at_rejects: float
     expect_rows: int | tuple[int, int | None]
@@ -215,6 +216,7 @@ def reading(handed: Handed, options: ListOptions) -> ReadOptions:
         quote=options.get("quote"),
         has_header=options.get("header"),
         sheet=options.get("sheet"),
+        storage_options=dict(options.get("storage_option", {})),
     )
 
 

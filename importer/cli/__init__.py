@@ -11,14 +11,20 @@ import importlib
 import io
 import json
 import os
+import shutil
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from importer import __version__
 from importer.errors import ApiAway, ImporterError
 
+NARROWEST_FOR_CLICK = 52
+
 COMMANDS = {
+    "init": "Set up a campaign: asks, checks, writes importer.toml.",
     "run": "Take a list in, check it, and send it. Run it again to go on.",
     "check": "Everything `run` does with a list, without sending.",
     "send": "Go on sending an import whose list was read.",
@@ -38,12 +44,14 @@ COMMANDS = {
     "doctor": "Look whether all is well: ledger, disk, host, token.",
     "sandbox": "Serve a pretend Calls API to rehearse against.",
     "demo": "Watch it work on sample data: sent, killed, resumed, proved.",
+    "completion": "Print the completion script of a shell.",
     "selftest": "Try the promise out on this machine.",
 }
 
 EPILOG = """\b
 Examples:
   importer demo
+  importer init
   importer check customers.csv --region US
   importer run customers.csv --campaign spring
   importer status
@@ -53,8 +61,24 @@ Exit codes: 0 settled well, 2 usage, 3 some rows rejected or declined, 4 the lis
 9 another run holds the ledger, 130/143 stopped. Set IMPORTER_LOG=debug for a log."""
 
 
+class HelpLines(click.HelpFormatter):
+    """Help that a narrow terminal shows unbroken: there, what an option means stands below it."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """As click does, with a first column that leaves room for the second."""
+        super().write_dl(rows, 2 if self.width < NARROWEST_FOR_CLICK else col_max, col_spacing)
+
+
+class HelpContext(click.Context):
+    """A context whose help is written so."""
+
+    formatter_class = HelpLines
+
+
 class LazyGroup(click.Group):
     """Commands whose modules are imported only when they run or show their own help."""
+
+    context_class = HelpContext
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order people meet them."""
@@ -65,6 +89,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = importlib.import_module(f"importer.cli.{cmd_name}").command
+        for each in (found, *(found.commands.values() if isinstance(found, click.Group) else ())):
+            each.context_class = HelpContext
         return found
 
     def resolve_command(
@@ -120,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits. On every path `--json` leaves exactly one JSON object on standard output."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        code = cli.main(arguments, prog_name="importer", standalone_mode=False)
+        code = cli.main(arguments, prog_name="importer", standalone_mode=False, **_narrow())
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.Abort:
@@ -136,6 +162,12 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as problem:  # noqa: BLE001 - the outermost place: a bug is told, never shown as a traceback
         code = _told_bug(arguments, problem)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _narrow() -> dict[str, Any]:
+    """The width of help on a terminal that is narrower than click would believe."""
+    columns = shutil.get_terminal_size().columns
+    return {"terminal_width": max(columns - 2, 20)} if columns < NARROWEST_FOR_CLICK else {}
 
 
 def _show(problem: click.ClickException) -> None:

@@ -20,6 +20,8 @@ from importer.cli.options import (
     JSON_OPTION,
     LEDGER_OPTION,
     asked,
+    campaign_names,
+    examples,
     file_configuration,
     target_of,
     with_options,
@@ -42,7 +44,7 @@ Examples:
 
 TIMEOUT_S = 90.0
 WHERE_OPTIONS = CAMPAIGN_OPTIONS[1:]
-NAME_ARGUMENT = click.argument("campaign", metavar="[NAME]", required=False)
+NAME_ARGUMENT = click.argument("campaign", metavar="[NAME]", required=False, shell_complete=campaign_names)
 WAIT_OPTION = click.option("--wait", "is_waiting", is_flag=True, help="Wait until it really is so.")
 YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 _BARE_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -54,7 +56,11 @@ def command() -> None:
     """Look at a campaign and steer it, also while an import is being sent. NAME is a section of importer.toml."""
 
 
-@command.command("status", short_help="Show how a campaign stands.")
+@command.command(
+    "status",
+    short_help="Show how a campaign stands.",
+    epilog=examples("importer campaign status spring", "importer campaign status spring --wait"),
+)
 @with_options((NAME_ARGUMENT, WAIT_OPTION), WHERE_OPTIONS, (JSON_OPTION,))
 @click.pass_context
 def status(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any) -> None:
@@ -66,7 +72,11 @@ def status(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any)
     _end(context, done, "", as_json=as_json)
 
 
-@command.command("pause", short_help="Make no new calls for now.")
+@command.command(
+    "pause",
+    short_help="Make no new calls for now.",
+    epilog=examples("importer campaign pause spring --wait"),
+)
 @with_options((NAME_ARGUMENT, WAIT_OPTION), WHERE_OPTIONS, (JSON_OPTION,))
 @click.pass_context
 def pause(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any) -> None:
@@ -74,7 +84,11 @@ def pause(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any) 
     _steer(context, "pause", is_waiting=is_waiting, as_json=as_json)
 
 
-@command.command("resume", short_help="Let a paused campaign go on.")
+@command.command(
+    "resume",
+    short_help="Let a paused campaign go on.",
+    epilog=examples("importer campaign resume spring"),
+)
 @with_options((NAME_ARGUMENT, WAIT_OPTION), WHERE_OPTIONS, (JSON_OPTION,))
 @click.pass_context
 def resume(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any) -> None:
@@ -82,7 +96,11 @@ def resume(context: click.Context, /, is_waiting: bool, as_json: bool, **_: Any)
     _steer(context, "resume", is_waiting=is_waiting, as_json=as_json)
 
 
-@command.command("stop", short_help="End a campaign for good.")
+@command.command(
+    "stop",
+    short_help="End a campaign for good.",
+    epilog=examples("importer campaign stop spring --yes"),
+)
 @with_options((NAME_ARGUMENT, WAIT_OPTION, YES_OPTION), WHERE_OPTIONS, (JSON_OPTION,))
 @click.pass_context
 def stop(context: click.Context, /, is_waiting: bool, yes: bool, as_json: bool, **_: Any) -> None:
@@ -187,7 +205,11 @@ def _as_json(campaign: Campaign) -> dict[str, Any]:
 # --- what is configured ---------------------------------------------------------------------------------------------
 
 
-@command.command("list", short_help="Show the campaigns of importer.toml and of the ledger.")
+@command.command(
+    "list",
+    short_help="Show the campaigns of importer.toml and of the ledger.",
+    epilog=examples("importer campaign list", "importer campaign list --json"),
+)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
 def list_(context: click.Context, /, as_json: bool, **_: Any) -> None:
@@ -245,7 +267,15 @@ def _show_list(configuration: Configuration, configured: list[dict[str, Any]], k
 # --- a new one ------------------------------------------------------------------------------------------------------
 
 
-@command.command("add", short_help="Write a campaign into importer.toml.")
+@command.command(
+    "add",
+    short_help="Write a campaign into importer.toml.",
+    epilog=examples(
+        "importer campaign add",
+        "importer campaign add spring --host https://app.jaicp.com --token-file spring.token",
+        "importer campaign add autumn --host https://app.jaicp.com --token-env AUTUMN_TOKEN",
+    ),
+)
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--host", metavar="URL", help="Where the campaign runs.")
 @click.option("--token-file", metavar="FILE", help="A file with the campaign's token.")
@@ -264,27 +294,34 @@ def add(
     """
     configuration = file_configuration()
     path = configuration.path or Path.cwd() / FILE_NAME
-    name = _new_name(configuration, name or _prompted("Name for it", "NAME"))
-    section = {"host": host or _prompted("Host", "--host", default="https://app.jaicp.com")}
+    name = _new_name(configuration, name or prompted("Name for it", "NAME"))
+    section = {"host": host or prompted("Host", "--host", default="https://app.jaicp.com")}
     source, typed = _token_source(name, token_file, token_env, folder=path.parent)
     section |= source
     if not is_unchecked:
         _check_live(section, typed)
     if typed is not None:  # not before it proved right: a wrong one would be taken for the token the next time
         write_private(Path(section["token_file"]).expanduser(), typed.reveal().encode() + b"\n")
-    _append(path, name, section)
+    add_section(path, name, section)
     click.echo(f"{path}: [campaign.{name}] was added. Try it: importer campaign status {name}")
 
 
-def _prompted(text: str, option: str, *, default: str | None = None, is_secret: bool = False) -> str:
+def prompted(text: str, option: str, *, default: str | None = None, is_secret: bool = False) -> str:
+    """What a person says. **Errors**: UsageProblem naming the option, where nobody can be asked."""
     if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         raise UsageProblem(f"{option} is needed: without a terminal nobody can be asked.")
     return str(click.prompt(text, default=default, hide_input=is_secret, err=True)).strip()
 
 
-def _new_name(configuration: Configuration, name: str) -> str:
+def usable_name(name: str) -> str:
+    """The name, if a section of importer.toml may be called so. **Errors**: UsageProblem."""
     if not _BARE_NAME.fullmatch(name):
         raise UsageProblem("A campaign's name may hold letters, digits, - and _ only.")
+    return name
+
+
+def _new_name(configuration: Configuration, name: str) -> str:
+    usable_name(name)
     if name in configuration.campaigns:
         raise UsageProblem(f"{configuration.path} already names a campaign {name!r}.", hint="Change it there by hand.")
     return name
@@ -297,19 +334,20 @@ def _token_source(
     if token_file and token_env:
         raise UsageProblem("A token comes from a file or from a variable: say one of --token-file and --token-env.")
     if token_env:
-        return _in_variable(token_env), None
-    said = token_file or _prompted(
+        return in_variable(token_env), None
+    said = token_file or prompted(
         "Its token: a file (made if it is not there), or $NAME of a variable", "--token-file", default=f"{name}.token"
     )
     if said.startswith("$"):
-        return _in_variable(said.removeprefix("$")), None
+        return in_variable(said.removeprefix("$")), None
     file = Path(said).expanduser()
     is_found_anywhere = file.is_absolute() or folder == Path.cwd()
     typed = None if file.exists() else _typed_token()
     return {"token_file": said if is_found_anywhere else str(file.absolute())}, typed
 
 
-def _in_variable(name: str) -> dict[str, str]:
+def in_variable(name: str) -> dict[str, str]:
+    """A section's word for a token in a variable. **Errors**: UsageProblem for a token where a name belongs."""
     if not _VARIABLE.fullmatch(name):
         raise UsageProblem("--token-env takes the name of a variable, never a token.")
     return {"token_env": name}
@@ -318,7 +356,7 @@ def _in_variable(name: str) -> dict[str, str]:
 def _typed_token() -> Secret[str]:
     from importer.client import check_token
 
-    return check_token(_prompted("The campaign's token (not shown)", "A token file that exists", is_secret=True))
+    return check_token(prompted("The campaign's token (not shown)", "A token file that exists", is_secret=True))
 
 
 def _check_live(section: Mapping[str, str], typed: Secret[str] | None) -> None:
@@ -333,11 +371,11 @@ def _check_live(section: Mapping[str, str], typed: Secret[str] | None) -> None:
     say(f"There it is: {found.name or found.id} ({found.status}), project {found.project_name or '?'}.")
 
 
-def _append(path: Path, name: str, section: Mapping[str, str]) -> None:
+def add_section(path: Path, name: str, section: Mapping[str, str]) -> None:
     """Adds a section at the end of the file, whose text stays as it is. **Errors**: UsageProblem."""
     try:
         before = path.read_text(encoding="utf-8") if path.exists() else ""
-        lines = [f"[campaign.{name}]", *(f"{key} = {_quoted(value)}" for key, value in section.items())]
+        lines = [f"[campaign.{name}]", *(f"{key} = {quoted(value)}" for key, value in section.items())]
         added = (
             ("\n" if before and not before.endswith("\n") else "") + ("\n" if before else "") + "\n".join(lines) + "\n"
         )
@@ -350,7 +388,7 @@ def _append(path: Path, name: str, section: Mapping[str, str]) -> None:
         raise UsageProblem(f"{path} could not be written: {problem}.") from problem
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A TOML basic string; JSON escapes what TOML does, and the same way."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
@@ -358,7 +396,11 @@ def _quoted(value: str) -> str:
 # --- a renewed token ------------------------------------------------------------------------------------------------
 
 
-@command.command("renew", short_help="Keep a campaign's keys under its new token.")
+@command.command(
+    "renew",
+    short_help="Keep a campaign's keys under its new token.",
+    epilog=examples("importer campaign renew spring", "importer campaign renew spring --from 2 --yes"),
+)
 @with_options(
     (
         NAME_ARGUMENT,

@@ -20,6 +20,7 @@ from importer.cli.options import (
     SEND_OPTIONS,
     Asked,
     asked,
+    files,
     hold_back,
     list_mapping,
     phone_rules,
@@ -41,7 +42,7 @@ Examples:
 
 
 @click.command("check", short_help="Everything `run` does with a list, without sending.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", shell_complete=files)
 @with_options(
     LIST_OPTIONS,
     QUERY_OPTIONS,

@@ -7,6 +7,7 @@ visible, since a terminal would obey them. Progress counts settled facts and nev
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import sys
 import time
@@ -22,6 +23,7 @@ from importer.model import Balance, Event, Notice, ReadingProgress, SendingProgr
 
 LINE_INTERVAL_S = 10.0
 DRAW_INTERVAL_S = 0.1
+COLUMNS_FOR_BAR = 110  # the bar with its percentage, the time left and the longest state beside it
 LONGEST_CELL = 200
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
@@ -51,6 +53,16 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def terminal_columns() -> int:
+    """How wide the terminal is; COLUMNS counts, and 80 where nobody can tell."""
+    return shutil.get_terminal_size().columns
+
+
+def cut(text: str, columns: int) -> str:
+    """The text, cut so that a terminal of so many columns shows it in one line with the cursor after it."""
+    return text if len(text) < columns else text[: max(columns - 2, 0)] + "…"
 
 
 class Progress:
@@ -108,8 +120,15 @@ class Progress:
         if self._is_quiet or not self._is_due(DRAW_INTERVAL_S if self._is_terminal else LINE_INTERVAL_S):
             return
         text = f"Reading: {event.read_rows:,} rows, {event.rejected_rows:,} bad, {event.duplicate_rows:,} repeated"
-        click.echo(f"\r{text}\x1b[K" if self._is_terminal else text, err=True, nl=not self._is_terminal)
-        self._is_line_open = self._is_terminal
+        if self._is_terminal:
+            self._redraw(text)
+        else:
+            say(text)
+
+    def _redraw(self, text: str) -> None:
+        """Draws a line over itself, cut to the terminal: one that wraps could not be drawn over."""
+        click.echo(f"\r{cut(text, terminal_columns())}\x1b[K", err=True, nl=False)
+        self._is_line_open = True
 
     def _draw_sending(self, event: SendingProgress) -> None:
         if self._is_quiet:
@@ -121,8 +140,11 @@ class Progress:
         is_last = balance.pending == 0
         if not is_last and not self._is_due(DRAW_INTERVAL_S if self._is_terminal else LINE_INTERVAL_S):
             return
-        if self._is_terminal:
+        if self._is_terminal and terminal_columns() >= COLUMNS_FOR_BAR:
             self._draw_bar(balance, done, self._state(event, done))
+        elif self._is_terminal:
+            share = done / balance.read if balance.read else 1.0
+            self._redraw(f"Sending {share:.0%} · {self._state(event, done)}")
         else:
             say(f"{done:,} of {balance.read:,} rows settled · {self._state(event, done)}")
 

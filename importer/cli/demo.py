@@ -8,10 +8,15 @@ from pathlib import Path
 
 import click
 
+from importer.cli.options import examples
 from importer.errors import UsageProblem
 
 
-@click.command("demo", short_help="Watch it work on sample data: sent, killed, resumed, proved.")
+@click.command(
+    "demo",
+    short_help="Watch it work on sample data: sent, killed, resumed, proved.",
+    epilog=examples("importer demo", "importer demo --keep demo/"),
+)
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep ledger and sandbox here.")
 @click.pass_context
 def command(context: click.Context, /, keep: Path | None) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, with_options
+from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, examples, with_options
 from importer.errors import LedgerHeld, UsageProblem
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ def command() -> None:
     """
 
 
-@command.command("add", short_help="Add numbers.")
+@command.command(
+    "add",
+    short_help="Add numbers.",
+    epilog=examples("importer dnc add +16505550100 +16505550101", "importer dnc add +16505550100 --name complaints"),
+)
 @click.argument("numbers", nargs=-1, required=True, metavar="NUMBER...")
 @click.option("--name", default=BY_HAND, show_default=True, help="The list to add them to.")
 @with_options((REGION_OPTION,), LEDGER_OPTION, (JSON_OPTION,))
@@ -65,7 +69,11 @@ def add(
     )
 
 
-@command.command("remove", short_help="Take numbers, or a whole list, off.")
+@command.command(
+    "remove",
+    short_help="Take numbers, or a whole list, off.",
+    epilog=examples("importer dnc remove +16505550100"),
+)
 @click.argument("numbers", nargs=-1, metavar="[NUMBER]...")
 @click.option("--name", help="Forget this list with all its numbers, instead.")
 @with_options((REGION_OPTION,), LEDGER_OPTION, (JSON_OPTION,))
@@ -96,7 +104,11 @@ def _removed(ledger: Ledger, numbers: BitMap64 | None, name: str | None, now_ms:
     return {name: sizes[name]}
 
 
-@command.command("import", short_help="Keep a file's numbers.")
+@command.command(
+    "import",
+    short_help="Keep a file's numbers.",
+    epilog=examples("importer dnc import do-not-call.csv"),
+)
 @click.argument("file")
 @click.option(
     "--name", metavar="NAME", help="What to call the list; one of that name is replaced.  [default: the file's]"
@@ -135,7 +147,11 @@ def import_file(
     )
 
 
-@command.command("list", short_help="Show the lists, or the numbers of one.")
+@command.command(
+    "list",
+    short_help="Show the lists, or the numbers of one.",
+    epilog=examples("importer dnc list", "importer dnc list --json"),
+)
 @click.argument("name", required=False)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
@@ -176,7 +192,11 @@ def _show_lists(lists: list[DncList], *, as_json: bool) -> None:
         click.echo(safe(f"{each.numbers:>14,}  {day(each.changed_ms):16}  {each.name}"))
 
 
-@command.command("stats", short_help="Count the numbers by country code.")
+@command.command(
+    "stats",
+    short_help="Count the numbers by country code.",
+    epilog=examples("importer dnc stats"),
+)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
 def stats(context: click.Context, /, as_json: bool, **_: Any) -> None:

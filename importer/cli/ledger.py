@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, with_options
+from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, examples, with_options
 from importer.errors import LedgerHeld, LedgerProblem
 
 if TYPE_CHECKING:
@@ -34,7 +34,11 @@ def command() -> None:
     """Look after the ledger. `check`, `backup` and `export` work beside a running import, the others own it."""
 
 
-@command.command("check", short_help="Hold the ledger against itself.")
+@command.command(
+    "check",
+    short_help="Hold the ledger against itself.",
+    epilog=examples("importer ledger check", "importer ledger check --json"),
+)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
 def check(context: click.Context, /, as_json: bool, **_: Any) -> None:
@@ -51,7 +55,11 @@ def check(context: click.Context, /, as_json: bool, **_: Any) -> None:
     context.exit(code)
 
 
-@command.command("backup", short_help="Copy the ledger as it is at one moment.")
+@command.command(
+    "backup",
+    short_help="Copy the ledger as it is at one moment.",
+    epilog=examples("importer ledger backup /backups/ledger-monday.db"),
+)
 @click.argument("target", metavar="FILE", type=_FILE)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
@@ -70,7 +78,11 @@ def backup(context: click.Context, /, target: Path, as_json: bool, **_: Any) -> 
         _say(f"{target}: {target.stat().st_size:,} bytes, checked.")
 
 
-@command.command("export", short_help="Write the ledger as Parquet files.")
+@command.command(
+    "export",
+    short_help="Write the ledger as Parquet files.",
+    epilog=examples("importer ledger export warehouse/"),
+)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
@@ -90,7 +102,11 @@ def export(context: click.Context, /, folder: Path, as_json: bool, **_: Any) -> 
             _say(f"{each.path}: {each.rows:,} rows")
 
 
-@command.command("repair", short_help="Save what can be saved of a damaged ledger.")
+@command.command(
+    "repair",
+    short_help="Save what can be saved of a damaged ledger.",
+    epilog=examples("importer ledger repair --into saved.db"),
+)
 @click.option("--into", metavar="FILE", type=_FILE, help="The new ledger.  [default: LEDGER.repaired]")
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
@@ -124,7 +140,11 @@ def repair(context: click.Context, /, into: Path | None, as_json: bool, **_: Any
     context.exit(code)
 
 
-@command.command("vacuum", short_help="Give free space in the file back to the disk.")
+@command.command(
+    "vacuum",
+    short_help="Give free space in the file back to the disk.",
+    epilog=examples("importer ledger vacuum"),
+)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
 def vacuum(context: click.Context, /, as_json: bool, **_: Any) -> None:

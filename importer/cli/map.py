@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from importer.cli.options import QUERY_OPTIONS, READ_OPTIONS, asked, read_options, sources_of, with_options
+from importer.cli.options import QUERY_OPTIONS, READ_OPTIONS, asked, files, read_options, sources_of, with_options
 from importer.errors import UsageProblem
 
 EPILOG = """\b
@@ -20,7 +20,7 @@ Examples:
 
 
 @click.command("map", short_help="Write a mapping file to begin with.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", shell_complete=files)
 @click.option("--output", metavar="FILE", help="Write it there, never over an existing file. Else to standard output.")
 @with_options(READ_OPTIONS, QUERY_OPTIONS)
 @click.pass_context

@@ -105,6 +105,23 @@ class Allowed(click.ParamType):  # type: ignore[type-arg]  # generic only in new
 
 _DURATION, _POSITIVE = Duration(), click.IntRange(min=1)
 
+
+def files(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[Any]:
+    """For the Tab key: let the shell complete file names."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def campaign_names(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the Tab key: the campaigns of importer.toml; none where it cannot be read."""
+    try:
+        names = file_configuration().campaigns
+    except UsageProblem:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 # How a list is read.
 READ_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--format", "list_format", metavar="F", help="csv, parquet, xlsx, xls, jsonl. Else by the file."),
@@ -124,7 +141,7 @@ QUERY_OPTIONS: Sequence[Callable[[F], F]] = (
 
 # What decides which rows come out of a list.
 LIST_OPTIONS: Sequence[Callable[[F], F]] = (
-    click.option("--map", metavar="FILE", help="What becomes of each column. `importer map LIST` writes one to begin with."),
+    click.option("--map", shell_complete=files, metavar="FILE", help="What becomes of each column. `importer map LIST` writes one to begin with."),
     click.option("--phone-column", metavar="C", help="The column with the numbers. Else one called like a phone."),
     click.option("--region", metavar="CC", help="Where numbers without country code are dialled, such as US."),
     click.option("--region-column", metavar="C", help="The column that says so row by row; --region where it is empty."),
@@ -141,26 +158,31 @@ LIST_OPTIONS: Sequence[Callable[[F], F]] = (
 
 # Whom nobody may call, whatever the list says. The lists kept in the ledger (`importer dnc`) are honoured without any.
 DO_NOT_CALL_OPTIONS: Sequence[Callable[[F], F]] = (
-    click.option("--suppress", multiple=True, metavar="FILE", help="A do-not-call list in any format; may be said again."),
+    click.option("--suppress", shell_complete=files, multiple=True, metavar="FILE", help="A do-not-call list in any format; may be said again."),
     click.option("--suppress-column", metavar="C", help="Its column with the numbers. Else one called like a phone."),
 )  # fmt: skip
 
 # How the platform is reached, where the usual way does not do.
 NETWORK_OPTIONS: Sequence[Callable[[F], F]] = (
-    click.option("--ca-file", metavar="FILE", help="Certificates (PEM) to trust instead of the usual authorities."),
+    click.option("--ca-file", shell_complete=files, metavar="FILE", help="Certificates (PEM) to trust instead of the usual authorities."),
     click.option("--proxy", metavar="URL", envvar="IMPORTER_PROXY", help="Reach https hosts through http://proxy:port.  [env: IMPORTER_PROXY]"),
     click.option("--insecure-http", is_flag=True, help="Allow http:// to another machine: token and numbers go in the clear."),
 )  # fmt: skip
 
 CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
-    click.option("--campaign", metavar="NAME", help="A campaign of importer.toml."),
+    click.option("--campaign", shell_complete=campaign_names, metavar="NAME", help="A campaign of importer.toml."),
     click.option("--host", metavar="URL", help="Where the campaign runs.  [env: IMPORTER_HOST]"),
-    click.option("--token-file", metavar="FILE", help="A file with the campaign's token. Else IMPORTER_TOKEN."),
+    click.option(
+        "--token-file",
+        shell_complete=files,
+        metavar="FILE",
+        help="A file with the campaign's token. Else IMPORTER_TOKEN.",
+    ),
     *NETWORK_OPTIONS,
 )
 
 LEDGER_OPTION: Sequence[Callable[[F], F]] = (
-    click.option("--ledger", metavar="FILE", envvar="IMPORTER_LEDGER", help="The ledger.  [env: IMPORTER_LEDGER]"),
+    click.option("--ledger", shell_complete=files, metavar="FILE", envvar="IMPORTER_LEDGER", help="The ledger.  [env: IMPORTER_LEDGER]"),
     click.option("--unsafe-network-ledger", is_flag=True, hidden=True, envvar="IMPORTER_UNSAFE_NETWORK_LEDGER", help="Use a ledger on a network file system."),
 )  # fmt: skip
 
@@ -181,7 +203,7 @@ SEND_OPTIONS: Sequence[Callable[[F], F]] = (
 RUN_ONLY_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--batch-size", type=click.IntRange(1, 100_000), default=250, show_default=True, help="Rows per request. 1 is the strict mode."),
     click.option("--new-ledger", is_flag=True, help="This ledger may meet a campaign that already has numbers."),
-    click.option("--rejects", metavar="FILE", help="Where bad rows go.  [default: LIST.rejects.csv]"),
+    click.option("--rejects", shell_complete=files, metavar="FILE", help="Where bad rows go.  [default: LIST.rejects.csv]"),
     click.option("--stop-at-rejects", type=Percent(), default="20%", show_default=True, help="Above this share of bad rows nothing is sent."),
     click.option("--expect-rows", type=Bounds(), help="Outside these bounds nothing is sent."),
     click.option("--max-calls", type=click.IntRange(min=0), metavar="N", help="If more rows than this would be called, nothing is sent."),
@@ -196,6 +218,11 @@ JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on standard output, whatever happens."
 )
 YES_OPTION = click.option("--yes", "-y", is_flag=True, help="Do not ask before sending.")
+
+
+def examples(*lines: str) -> str:
+    """What `--help` ends with: command lines as they may be typed."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def with_options(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:

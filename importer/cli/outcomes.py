@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.console import cut, terminal_columns
 from importer.cli.funnel import NOT_SHOWN, Screen, by_status, funnel_line, funnel_lines
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
@@ -291,4 +292,5 @@ class _Meter:
             return
         self._last_s = time.monotonic()
         text = f"Asking: {done.asked:,} call jobs asked for, {done.finished:,} of them finished"
-        click.echo(f"\r{text}\x1b[K" if self._is_terminal else text, err=True, nl=not self._is_terminal)
+        shown = f"\r{cut(text, terminal_columns())}\x1b[K" if self._is_terminal else text
+        click.echo(shown, err=True, nl=not self._is_terminal)

@@ -22,6 +22,7 @@ from importer.cli.options import (
     SEND_OPTIONS,
     YES_OPTION,
     asked,
+    files,
     run_settings,
     sources_of,
     target_of,
@@ -46,7 +47,7 @@ Examples:
 
 
 @click.command("run", short_help="Take a list in, check it, and send it.", epilog=EPILOG)
-@click.argument("sources", nargs=-1, metavar="[SOURCE...]")
+@click.argument("sources", nargs=-1, metavar="[SOURCE...]", shell_complete=files)
 @click.option("--rehearse", is_flag=True, help="Send to a sandbox on this machine instead, in a copy of the ledger.")
 @with_options(
     CAMPAIGN_OPTIONS,

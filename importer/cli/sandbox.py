@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.options import examples
 from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-@click.command("sandbox", short_help="Serve a pretend Calls API to rehearse against.")
+@click.command(
+    "sandbox",
+    short_help="Serve a pretend Calls API to rehearse against.",
+    epilog=examples(
+        "importer sandbox --token 1.2.rehearsal", "importer sandbox --port 0 --fault lose-answer:every=7 --speed 60"
+    ),
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8787, show_default=True, help="Port; 0 takes a free one."

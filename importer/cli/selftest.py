@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.options import JSON_OPTION
+from importer.cli.options import JSON_OPTION, examples
 from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
     from importer.selftest import CrashReport
 
 
-@click.group("selftest", short_help="Try the promise out on this machine.")
+@click.group("selftest", short_help="Try the promise out on this machine.", epilog=examples("importer selftest crash"))
 def command() -> None:
     """Try the promise out on this machine. Nothing leaves it and nobody is called."""
 
 
-@command.command("crash", short_help="Kill it everywhere, cut the power, lose the ledger; then count.")
+@command.command(
+    "crash",
+    short_help="Kill it everywhere, cut the power, lose the ledger; then count.",
+    epilog=examples("importer selftest crash", "importer selftest crash --rounds 500 --seed 7"),
+)
 @click.option("--rounds", type=click.IntRange(min=1), metavar="N", help="Histories.  [default: the whole plan once]")
 @click.option("--seed", type=click.IntRange(min=0), metavar="S", help="Where to begin. One seed repeats one history.")
 @click.option("--keep", type=click.Path(file_okay=False, path_type=Path), help="Keep ledgers and lists here.")

@@ -39,7 +39,7 @@ def examine_ledger(path: Path, *, now_ms: int) -> list[Finding]:
 
 
 def _content(path: Path, reader: LedgerReader) -> list[Finding]:
-    size_bytes = path.stat().st_size
+    size_bytes = _size_bytes(path)
     facts: dict[str, object] = {"path": str(path), "is_there": True, "format": SCHEMA_VERSION, "size_bytes": size_bytes}
     reader.witness.judge()
     said = reader.view.quick_check() if size_bytes <= LARGEST_QUICK_BYTES else "too large for a quick look"
@@ -50,10 +50,16 @@ def _content(path: Path, reader: LedgerReader) -> list[Finding]:
         hint = "Nothing should be sent with it. `importer ledger check` shows what is wrong."
         return [Finding(what="ledger", state=WRONG, text=f"{path}: {what}", hint=hint, facts=facts, exit_code=5)]
     checked = "sound" if said == "ok" else said
-    text = f"{path}: format {SCHEMA_VERSION}, {size(size_bytes)}, {len(lines):,} imports, {checked}"
+    text = f"{path}: format {SCHEMA_VERSION}, {size(size_bytes)}, imports: {len(lines):,}, {checked}"
     found = [Finding(what="ledger", state=OK, text=text, facts=facts), *_left_over(reader)]
     warnings = filter(None, (read_by_others(path), written_by_others(path.parent)))
     return [*found, *(Finding(what="ledger", state=WARNING, text=warning) for warning in warnings)]
+
+
+def _size_bytes(path: Path) -> int:
+    """The file and what of it still lies in its -wal."""
+    wal = path.with_name(f"{path.name}-wal")
+    return path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
 
 
 def _left_over(reader: LedgerReader) -> list[Finding]:
@@ -68,7 +74,7 @@ def _left_over(reader: LedgerReader) -> list[Finding]:
             Finding(
                 what="imports",
                 state=NOTE,
-                text=f"{rows:,} rows are pending in {len(open_ones):,} imports",
+                text=f"{rows:,} rows are pending, imports: {len(open_ones):,}",
                 hint=f"Run their lists again, or: importer send {newest}",
                 facts={"pending": rows, "unfinished": len(open_ones)},
             )
@@ -89,8 +95,7 @@ def _holder(path: Path) -> Finding:
 
 def _growth(path: Path, reader: LedgerReader, now_ms: int) -> Finding:
     """How large the ledger will be, if lists keep coming as they do."""
-    wal = path.with_name(f"{path.name}-wal")
-    size_bytes = path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    size_bytes = _size_bytes(path)
     total_rows, first_ms = reader.view.rows_read()
     if first_ms is None or total_rows < FEWEST_ROWS:
         return Finding(what="growth", state=NOTE, text=f"too few rows to go by ({total_rows:,})")
