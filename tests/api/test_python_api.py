@@ -76,6 +76,7 @@ def test_every_setting_of_the_command_has_its_argument() -> None:
     run = cli.get_command(None, "run")  # type: ignore[arg-type]  # no context is needed to load it
     assert run is not None
     only_there = {"campaign", "host", "token_file", "ledger", "yes", "json", "rehearse", "show_numbers"}
+    only_there |= {"sql", "db"}  # a program reads a query into a frame
     shown = {each.opts[0] for each in run.params if not getattr(each, "hidden", True)}
     told = {word.removeprefix("--").replace("-", "_") for word in shown} - only_there
     same = {"list": "list_name", "round": "round_name", "rate": "rate_rows_s"}
