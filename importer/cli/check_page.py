@@ -73,6 +73,10 @@ def _lines(report: CheckReport, problem: ListProblem | None, width: int) -> Iter
         yield ""
         yield from _regions(report.suggestion, width)
     yield ""
+    if report.unfinished is not None:
+        number, rows = report.unfinished
+        told = f"Import {number} of this list is not finished, {_rows(rows)} pending. `importer run` goes on with it"
+        yield from _wrapped(f"{told}; check counts what it holds as known.", width)
     if report.is_ledger_known and not report.is_campaign_known:
         yield from _wrapped("Who was called already is not counted: the ledger does not know this campaign.", width)
     yield f"Checked in {report.elapsed_s:,.1f} s. Nothing was sent."

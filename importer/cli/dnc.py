@@ -15,6 +15,7 @@ from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, examples, wi
 from importer.errors import LedgerHeld, UsageProblem
 
 if TYPE_CHECKING:
+    import polars as pl
     from pyroaring import BitMap64
 
     from importer.ledger import DncList, Ledger
@@ -63,7 +64,7 @@ def add(
         added = _added_by_owner(context, name, found, held)
     _tell(
         as_json,
-        f"{added:,} numbers added to {name!r}"
+        f"{_numbers(added)} added to {name!r}"
         + (f"; {len(found) - added:,} were there." if added < len(found) else "."),
         {"list": name, "added": added},
     )
@@ -142,7 +143,7 @@ def import_file(
         kept = ledger.dnc.replace_list(name, found.numbers, found.facts, now_ms=now_ms)
     _tell(
         as_json,
-        f"{kept.numbers:,} numbers kept as {name!r}, from {found.read_rows:,} rows.",
+        f"{_numbers(kept.numbers)} kept as {name!r}, from {found.read_rows:,} rows.",
         {"list": name, "numbers": kept.numbers, **found.facts},
     )
 
@@ -228,7 +229,23 @@ def _understood(numbers: tuple[str, ...], region: str | None) -> BitMap64:
     for text, reason in zip(numbers, checked["reason"], strict=True):
         if reason is not None:
             raise UsageProblem(f"{text!r} is no number: {explain(reason, text)}", hint="Nothing was changed.")
+    if region is None:
+        _tell_bare(numbers, checked)
     return number_set(checked["e164"].str.strip_prefix("+").cast(pl.Int64).to_list())
+
+
+def _tell_bare(numbers: tuple[str, ...], checked: pl.DataFrame) -> None:
+    """Says how numbers without a plus were read: `(202) 555-0171` is a number in Egypt to who names no region."""
+    from importer.cli.console import say
+
+    for text, number, home in zip(numbers, checked["e164"], checked["region"], strict=True):
+        if "+" not in text and "\uff0b" not in text:
+            where = f", in {home}" if home else ""
+            say(f"{text!r} was read country code first: {number}{where}. Say --region if it is dialled inside one.")
+
+
+def _numbers(count: int) -> str:
+    return f"{count:,} {'number' if count == 1 else 'numbers'}"
 
 
 def _region(region: str | None) -> str | None:

@@ -479,15 +479,13 @@ def hold_back(values: Mapping[str, Any]) -> HoldBack:
 
 def phone_rules(values: Mapping[str, Any]) -> Any:
     """The rules for numbers. **Errors**: UsageProblem for an unknown region or type."""
-    from importer.phones import DEFAULT_TYPES, TYPES, PhoneRules
+    from importer.phones import PhoneRules, types_from
 
-    region, said = values.get("region"), str(values.get("types") or "")
-    names = {name.strip() for name in said.split(",") if name.strip()}
-    types = frozenset(TYPES) if names == {"all"} else frozenset(names) or DEFAULT_TYPES
+    region = values.get("region")
     return PhoneRules(
         region=region.upper() if region else None,
         accept=values.get("accept", "valid"),
-        types=types,
+        types=types_from(str(values.get("types") or "")),
         bare=values.get("bare"),
     )
 

@@ -97,7 +97,7 @@ class PhoneRules:
 
 
 def types_from(text: str) -> frozenset[str]:
-    """The set of types a person wrote: `all`, `default`, or names with commas between them.
+    """The set of types a person wrote: `all`, `default` (or nothing), or names with commas between them.
 
     **Errors**: UsageProblem for a name that is no type.
     """
@@ -108,7 +108,7 @@ def types_from(text: str) -> frozenset[str]:
     names = frozenset(part.strip().lower().replace("-", "_") for part in text.split(",") if part.strip())
     for name in sorted(names):
         _expect("types", name, TYPES)
-    return names
+    return names or DEFAULT_TYPES
 
 
 def _expect(option: str, value: str, known: tuple[str, ...]) -> None:

@@ -116,7 +116,8 @@ class CheckReport:
     """What `run` would do. `balance.pending` are the rows it would send.
 
     `bad_digits` has, for reasons of length, how many of the first bad cells have how many digits. `questions` are what
-    `run` would ask a person, and without a person would end at, in that order.
+    `run` would ask a person, and without a person would end at, in that order. `unfinished` is an earlier import of
+    the same list with rows still to send, which `run` would go on with, and how many those are.
     """
 
     list_name: str
@@ -138,6 +139,7 @@ class CheckReport:
     requests: int
     sending_s: float | None
     suggestion: Suggestion | None
+    unfinished: tuple[int, int] | None
     is_ledger_known: bool
     is_campaign_known: bool
     elapsed_s: float
@@ -214,12 +216,15 @@ def _earlier(settings: CheckSettings, reader: LedgerReader | None) -> tuple[Earl
     """The real ledger's rows of this campaign, and the seed they were keyed under."""
     if reader is None:
         return None, None
-    target = settings.target
-    fingerprint = (
-        None if target is None else keys.campaign_fingerprint(keys.campaign_seed(target.token.reveal(), target.origin))
-    )
-    campaign = reader.only_campaign(fingerprint)
+    campaign = reader.only_campaign(_fingerprint(settings))
     return (None, None) if campaign is None else (reader.earlier_book(campaign), campaign.key_seed)
+
+
+def _fingerprint(settings: CheckSettings) -> bytes | None:
+    target = settings.target
+    if target is None:
+        return None
+    return keys.campaign_fingerprint(keys.campaign_seed(target.token.reveal(), target.origin))
 
 
 def _hygiene(settings: CheckSettings, scratch: Ledger, reader: LedgerReader | None, now_ms: int) -> Hygiene:
@@ -283,10 +288,19 @@ def _report(
         requests=view.batch_count(done.id),
         sending_s=balance.pending / settings.rate_rows_s if settings.rate_rows_s else None,
         suggestion=_suggestion(settings, first_cells, balance),
+        unfinished=_unfinished(settings, reader, done.list_name),
         is_ledger_known=settings.ledger is not None and settings.ledger.exists(),
         is_campaign_known=is_campaign_known,
         elapsed_s=0.0,
     )
+
+
+def _unfinished(settings: CheckSettings, reader: LedgerReader | None, list_name: str) -> tuple[int, int] | None:
+    campaign = None if reader is None else reader.only_campaign(_fingerprint(settings))
+    if reader is None or campaign is None:
+        return None
+    pending = reader.view.other_pending(campaign.id, 0)
+    return next(((number, rows) for number, name, rows in pending if name == list_name), None)
 
 
 def _came_back_rows(done: Import) -> int:

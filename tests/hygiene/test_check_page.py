@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,10 @@ def test_check_ends_as_a_run_without_a_terminal_would(shop: Shop) -> None:
     assert "(changed: name)" in asked.json["error"]
     assert asked.json["questions"] == [asked.json["error"]]
     assert shop.run(changed).code == 4
+    told = " ".join(shop.importer(*arguments).out.split())
+    assert "Import 2 of this list is not finished, 3 rows pending. `importer run` goes on with it" in told
+    shutil.copy(changed, third := shop.folder / "third.csv")
+    arguments = ("check", third, "--ledger", shop.ledger, "--list", "third")
     for said in (("--once-per", "row"), ("--once-per", "phone"), ("--round", "again")):
         assert shop.importer(*arguments, *said, "--json").code == 0
 

@@ -350,3 +350,15 @@ def test_an_older_ledger_is_backed_up_and_then_migrated(tmp_path: Path) -> None:
         assert backup.execute("PRAGMA user_version").fetchone() == (1,)
         assert backup.execute("SELECT count(*) FROM skips").fetchone() == (1,)
         assert (tmp_path / "ledger.db.v1.backup").stat().st_mode & 0o077 == 0
+
+
+def test_a_number_typed_without_a_plus_is_read_back(shop: Shop) -> None:
+    """Or nobody would notice that (202) 555-0171, meant for Washington, kept somebody in Cairo from being called."""
+    ledger = ("--ledger", shop.ledger)
+    said = shop.importer("dnc", "add", "(202) 555-0171", "+12025550172", *ledger)
+    assert said.code == 0
+    assert "'(202) 555-0171' was read country code first: +2025550171, in EG" in said.err
+    assert "+12025550172" not in said.err
+    meant = shop.importer("dnc", "add", "(202) 555-0171", "--region", "US", *ledger)
+    assert "read country code first" not in meant.err
+    assert "1 number added" in meant.out
