@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -24,6 +25,7 @@ from importer.machine import StopSignals, is_terminal
 
 if TYPE_CHECKING:
     from importer.cancelling import Choice, Undone
+    from importer.cli.options import Asked
     from importer.ledger import Ledger
     from importer.ledger.cancel_book import Standing
     from importer.ledger.records import Campaign
@@ -51,7 +53,7 @@ STANDING_WORDS = {
 
 
 @click.command("cancel", short_help="Take rows back: stop calls that were not made yet.", epilog=EPILOG)
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @click.option("--phones", metavar="FILE", help="Only rows of the numbers in this list.")
 @click.option("--phone-column", metavar="C", help="Its column with the numbers. Else one called like a phone.")
 @click.option("--region", metavar="CC", help="Where its numbers without country code are dialled.")
@@ -62,7 +64,7 @@ STANDING_WORDS = {
 def command(
     context: click.Context,
     /,
-    import_id: int | None,
+    import_id: str | None,
     phones: str | None,
     where: str | None,
     yes: bool,
@@ -71,19 +73,21 @@ def command(
 ) -> None:
     """Withdraw rows that were never sent, and cancel the call jobs of the others.
 
-    It says first what it would do, and asks. Name an import by its number; with --phones or --where alone, every import
-    of the campaign is looked at. A run that is sending is asked to stop, and waited for. Conversations that go on are
-    not cut off.
+    It says first what it would do, and asks. Name an import by its number or its list; with --phones or --where alone,
+    every import of the campaign is looked at. A run that is sending is asked to stop, and waited for. Conversations
+    that go on are not cut off.
     """
     from importer.cancelling import Canceller
     from importer.cli.engine import nap, own_campaign
     from importer.machine import now
 
     if import_id is None and phones is None and where is None:
-        raise UsageProblem("Say what to take back: an import by its number, --phones FILE or --where SQL.")
-    settings = _settings(context, import_id)
+        raise UsageProblem("Say what to take back: an import by its number or its list, --phones FILE or --where SQL.")
+    options = asked(context, of_import=True)
+    number = import_number(options, import_id)
+    settings = _settings(options, number)
     with StopSignals() as signals, own_campaign(settings, signals, asks_as="importer cancel") as (ledger, api):
-        campaign, choice = _choice(ledger, settings, import_id, phones, where)
+        campaign, choice = _choice(ledger, settings, number, phones, where)
         canceller = Canceller(
             ledger=ledger,
             platform=api,
@@ -105,8 +109,7 @@ def command(
     context.exit(code)
 
 
-def _settings(context: click.Context, import_id: int | None) -> RunSettings:
-    options = asked(context, of_import=True)
+def _settings(options: Asked, import_id: int | None) -> RunSettings:
     if import_id is None:
         return run_settings(options, [])
     return import_settings(options, import_id)[1]

@@ -15,6 +15,7 @@ import click
 
 from importer.cli.console import cut, terminal_columns
 from importer.cli.funnel import NOT_SHOWN, Screen, by_status, funnel_line, funnel_lines
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -45,7 +46,7 @@ Examples:
 
 
 @click.command("outcomes", short_help="Show what became of the calls, by row.", epilog=EPILOG)
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @click.option("--watch", is_flag=True, help="Ask again and again, until every call job has finished.")
 @click.option("--interval", type=Duration(), default="30s", show_default=True, help="How often, with --watch.")
 @click.option("--attempts", "with_attempts", is_flag=True, help="Bring every call attempt as well.")
@@ -73,7 +74,7 @@ Examples:
 def command(
     context: click.Context,
     /,
-    import_id: int | None,
+    import_id: str | None,
     watch: bool,
     interval: float,
     with_attempts: bool,
@@ -86,7 +87,8 @@ def command(
 ) -> None:
     """Ask the platform how the call jobs of an import stand, keep it in the ledger, and show or write it.
 
-    IMPORT is its number; without one, the newest. Only call jobs not known to have finished are asked for.
+    IMPORT is its number, or what its list is called; without one, the newest. Only call jobs not known to have
+    finished are asked for.
     """
     from importer.outcomes import RefreshSettings
     from importer.outcomes.exporting import judge_format
@@ -120,7 +122,7 @@ class _Page:
     def __init__(
         self,
         context: click.Context,
-        import_id: int | None,
+        import_id: str | None,
         settings: RefreshSettings,
         *,
         is_quiet: bool,
@@ -134,10 +136,11 @@ class _Page:
         self._screen: Screen | None = None
         self._run_settings: RunSettings | None = None
         self.ledger = options.ledger
+        number = import_number(options, import_id)
         if is_offline:
-            self._import = _import_of(self.ledger, import_id)
+            self._import = _import_of(self.ledger, number)
         else:
-            line, self._run_settings = import_settings(options, import_id)
+            line, self._run_settings = import_settings(options, number)
             self._import = line.an_import
 
     def brought(self, signals: StopSignals, *, interval_s: float | None) -> Refreshed | None:

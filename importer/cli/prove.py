@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -36,13 +37,13 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("prove", short_help="Prove an import by its ledger and the platform.", epilog=EPILOG)
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @click.option("--offline", is_flag=True, help="Ask nobody: hold the ledger and the list against themselves only.")
 @click.option("--out", metavar="FILE", type=_FILE, help="Where the certificate goes. Else beside the ledger.")
 @with_options(CAMPAIGN_OPTIONS, LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
 def command(
-    context: click.Context, /, import_id: int | None, offline: bool, out: Path | None, as_json: bool, **_: Any
+    context: click.Context, /, import_id: str | None, offline: bool, out: Path | None, as_json: bool, **_: Any
 ) -> None:
     """Check every sum, frozen request, key and receipt of an import, and ask the platform for every call job.
 
@@ -53,7 +54,8 @@ def command(
 
     start_log()
     options = asked(context, of_import=True)
-    number = import_id if import_id is not None else _newest(options)
+    named = import_number(options, import_id)
+    number = _newest(options) if named is None else named
     path = out or options.ledger.with_name(f"import-{number}.proof.json")
     _refuse_to_replace(path)
     proof = _prove(options, number, is_offline=offline)

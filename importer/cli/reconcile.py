@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -27,7 +28,7 @@ Examples:
 
 
 @click.command("reconcile", short_help="Settle rows in doubt by the platform's own reports.", epilog=EPILOG)
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @click.option("--all", "is_every", is_flag=True, help="Confirm the id of every row, not of a sample.")
 @click.option("--cancel-extra", is_flag=True, help="Cancel call jobs that the platform made twice.")
 @with_options(CAMPAIGN_OPTIONS, LEDGER_OPTION, SEND_OPTIONS, (JSON_OPTION,))
@@ -35,7 +36,7 @@ Examples:
 def command(
     context: click.Context,
     /,
-    import_id: int | None,
+    import_id: str | None,
     is_every: bool,
     cancel_extra: bool,
     as_json: bool,
@@ -48,7 +49,8 @@ def command(
     """
     from importer.cli.engine import engine
 
-    line, settings = import_settings(asked(context, of_import=True), import_id)
+    options = asked(context, of_import=True)
+    line, settings = import_settings(options, import_number(options, import_id))
     with engine(settings, is_quiet=as_json, is_yes=True) as run:
         report = run.reconcile(line.an_import, settings, is_every=is_every)
         cancelled = run.api.cancel(ids=report.done.extra_ids).items if cancel_extra and report.done.extra_ids else ()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     JSON_OPTION,
@@ -38,7 +39,7 @@ Outcomes, as `importer outcomes` shows them:
 
 
 @click.command("redial", short_help="Dial again what ended without success.", epilog=EPILOG)
-@click.argument("import_id", metavar="IMPORT", type=int)
+@click.argument("import_id", metavar="IMPORT")
 @click.option(
     "--outcome", "said", required=True, metavar="STATUS,…", help="How the call jobs ended that are dialled again."
 )
@@ -49,7 +50,7 @@ Outcomes, as `importer outcomes` shows them:
 def command(
     context: click.Context,
     /,
-    import_id: int,
+    import_id: str,
     said: str,
     round_name: str | None,
     offline: bool,
@@ -64,7 +65,8 @@ def command(
     """
     from importer.run.redialling import judge_round
 
-    line, settings = import_settings(asked(context, of_import=True), import_id)
+    options = asked(context, of_import=True)
+    line, settings = import_settings(options, import_number(options, import_id))
     judge_round(round_name, line.an_import)
     if not offline:
         _refresh(settings, line.an_import)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import (
     CAMPAIGN_OPTIONS,
     DO_NOT_CALL_OPTIONS,
@@ -23,18 +24,19 @@ from importer.cli.options import (
 @click.command(
     "send", short_help="Go on sending an import.", epilog="\b\nExamples:\n  importer send\n  importer send 12"
 )
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @with_options(CAMPAIGN_OPTIONS, DO_NOT_CALL_OPTIONS, LEDGER_OPTION, END_OPTIONS, SEND_OPTIONS, (JSON_OPTION,))
 @click.pass_context
-def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:
+def command(context: click.Context, /, import_id: str | None, as_json: bool, **_: Any) -> None:
     """Send what is still pending of an import; the list itself is no longer needed.
 
-    IMPORT is its number; without one, the newest import.
+    IMPORT is its number, or what its list is called; without one, the newest import.
     """
     from importer.cli.engine import engine
     from importer.cli.words import print_report, report_json
 
-    line, settings = import_settings(asked(context, of_import=True), import_id)
+    options = asked(context, of_import=True)
+    line, settings = import_settings(options, import_number(options, import_id))
     with engine(settings, is_quiet=as_json, is_yes=True) as run:
         report = run.send(line.an_import, settings)
     if as_json:

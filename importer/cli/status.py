@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from importer.cli.imports import import_number
 from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, with_options
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
     short_help="Show imports and where their rows are.",
     epilog="\b\nExamples:\n  importer status\n  importer status 12 --json",
 )
-@click.argument("import_id", metavar="[IMPORT]", required=False, type=int)
+@click.argument("import_id", metavar="[IMPORT]", required=False)
 @with_options(LEDGER_OPTION, (JSON_OPTION,))
 @click.pass_context
-def command(context: click.Context, /, import_id: int | None, as_json: bool, **_: Any) -> None:
+def command(context: click.Context, /, import_id: str | None, as_json: bool, **_: Any) -> None:
     """Show where the rows of an import are; without a number, the newest imports.
 
     Nothing is changed, and a run may be going on meanwhile.
@@ -29,13 +30,14 @@ def command(context: click.Context, /, import_id: int | None, as_json: bool, **_
     from importer.cli.words import balance_json
     from importer.ledger import LedgerReader
 
-    ledger = asked(context).ledger
+    options = asked(context)
+    ledger, number = options.ledger, import_number(options, import_id)
     with LedgerReader(ledger) as reader:
-        lines = reader.view.imports() if import_id is None else [reader.view.import_line(import_id)]
+        lines = reader.view.imports() if number is None else [reader.view.import_line(number)]
         if as_json:
             found = [_as_json(line, balance_json(line.balance)) for line in lines]
             click.echo(json.dumps({"ledger": str(ledger), "imports": found}, ensure_ascii=False))
-        elif import_id is None:
+        elif number is None:
             _show_list(lines, str(ledger))
         else:
             _show_one(reader.view, lines[0], str(ledger))

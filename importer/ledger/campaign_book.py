@@ -41,6 +41,10 @@ class CampaignBook:
         names = ("id", "name", "origin", "fingerprint", "platform_id", "first_met_ms", "renewed_ms", "imports")
         return [KnownCampaign(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def newest_by_list(self) -> dict[str, int]:
+        """The newest import of each list, by what the list is called."""
+        return dict(self._store.all("SELECT list_name, max(id) FROM imports GROUP BY list_name ORDER BY max(id)"))
+
     def note(self, campaign_id: int, platform_id: str | None) -> None:
         """Keeps the platform's own id of a campaign; nothing when it told none, or is known."""
         if platform_id is None:

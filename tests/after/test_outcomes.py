@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import signal
@@ -227,6 +228,20 @@ def test_a_token_of_another_campaign_is_refused(done: Shop) -> None:
     assert (said.code, "another campaign" in said.err) == (2, True)
 
 
+# --- which import ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(shop: Shop, tmp_path: Path) -> Iterator[Shop]:
+    """Imports of three lists, two of which have a file of one name; typed where the files are."""
+    for place, (folder, more) in enumerate((("one", ()), ("one", ("--list", "nightly")), ("two", ()))):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        rows = write_list(tmp_path / folder / "a.csv", people(2, first=10 * place))
+        assert shop.run(rows, *more).code == 0
+    with contextlib.chdir(tmp_path):
+        yield shop
+
+
 # --- watching -------------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +297,27 @@ def test_statuses_stand_in_the_order_of_a_call_s_life() -> None:
         "of 1,000,001 finished (99%)", NOT_SHOWN, "planned", "noAnswer", "strange",
     ]  # fmt: skip
     assert lines[3].count("#") == 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "import_id"),
+    [("1", 1), ("a.csv", 3), ("one/a.csv", 1), ("two/a.csv", 3), ("nightly", 2), ("./one/a.csv", 1)],
+)
+def test_an_import_may_be_named_by_its_list(several: Shop, typed: str, import_id: int) -> None:
+    """By its name, its path or the end of its path; the newest of that list is meant."""
+    said = outcomes(several, typed, "--json")
+    if typed == "a.csv":
+        assert (said.code, "may be several lists" in said.err) == (2, True)
+    else:
+        assert (said.code, said.json["import"]) == (0, import_id)
+
+
+@pytest.mark.parametrize("command", ["outcomes", "send", "cancel", "redial", "reconcile", "prove"])
+def test_a_list_that_no_import_was_of_is_told_with_the_nearest(several: Shop, command: str) -> None:
+    more = ("--outcome", "noAnswer") if command == "redial" else ()
+    said = several.importer(command, "nightley", *more, *several.target)
+    assert (said.code, "Did you mean 'nightly'?" in said.err) == (2, True), said.err
+    assert several.importer("status", "nightley", "--ledger", several.ledger).code == 2
 
 
 def test_since_without_a_file_is_told(done: Shop) -> None:
