@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from importer.errors import ListProblem, UsageProblem
 from importer.sources.bytestream import check_encoding, compression_of, new_digest, raw_blocks, text_blocks, unpacked
@@ -13,11 +14,8 @@ from importer.sources.encodings import detect_encoding
 from importer.sources.jsonlines import JsonLinesReader, json_lines_shape, parsed_line
 from importer.sources.opening import LocalFile
 from importer.sources.parquet import ParquetReader, parquet_shape
-from importer.sources.records import ReadOptions, Shape
+from importer.sources.records import Piece, ReadOptions, Shape, Tally
 from importer.sources.workbook import WorkbookReader, workbook_shape
-
-if TYPE_CHECKING:
-    from importer.sources.rowlist import Reader
 
 FORMATS: Final = ("csv", "jsonl", "parquet", "xlsx", "xls")
 BINARY_MAGIC: Final = {
@@ -31,12 +29,30 @@ HEAD_BYTES: Final = 16
 SNIFF_BYTES: Final = 65_536
 
 
+class Reader(Protocol):
+    """What every format gives."""
+
+    def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
+        """The rows from `first_row_no` on; the whole file is counted into `tally`."""
+        ...
+
+
+def binary_kind_of(file: LocalFile, options: ReadOptions) -> str | None:
+    """The binary format a file has, or is said to have; None for text."""
+    kind = options.format or _binary_kind(_head(file))
+    return kind if kind in BINARY_MAGIC.values() else None
+
+
+def _head(file: LocalFile) -> bytes:
+    with file.opened() as stream:
+        return stream.read(HEAD_BYTES)
+
+
 def open_reader(file: LocalFile, options: ReadOptions) -> tuple[Shape, Reader]:
     """The file's shape and a reader for it. **Errors**: ListProblem if it is nothing that can be read."""
     if options.format is not None and options.format not in FORMATS:
         raise UsageProblem(f"no list format is called {options.format!r}", hint="Formats: " + ", ".join(FORMATS) + ".")
-    with file.opened() as stream:
-        head = stream.read(HEAD_BYTES)
+    head = _head(file)
     kind = options.format or _binary_kind(head)
     if kind == "parquet":
         shape = parquet_shape(file, options)

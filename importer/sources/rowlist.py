@@ -12,13 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import BinaryIO, Self
 
 import polars as pl
 
 from importer.errors import ListProblem, UsageProblem
+from importer.sources.apart import Apart, Here, Opener
 from importer.sources.dialect import check_characters
-from importer.sources.formats import open_reader
+from importer.sources.formats import Reader
 from importer.sources.guard import is_own
 from importer.sources.opening import LocalFile, find_files
 from importer.sources.query import answered
@@ -29,25 +30,24 @@ from importer.sources.spooling import Source, remove_spools, spool_file
 PAST_THE_END = sys.maxsize
 
 
-class Reader(Protocol):
-    """What every format gives."""
-
-    def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
-        """The rows from `first_row_no` on; the whole file is counted into `tally`."""
-        ...
-
-
 class RowList:
     """An opened list. **Law**: rows and row numbers are the same whatever `chunk_rows` is and wherever one starts."""
 
     def __init__(
-        self, *, files: Sequence[LocalFile], infos: Sequence[FileInfo], readers: Sequence[Reader], chunk_rows: int
+        self,
+        *,
+        files: Sequence[LocalFile],
+        infos: Sequence[FileInfo],
+        readers: Sequence[Reader],
+        chunk_rows: int,
+        opener: Opener,
     ) -> None:
         self.files = tuple(infos)
         self.columns = tuple(dict.fromkeys(column for info in infos for column in info.columns))
         self._local = files
         self._readers = readers
         self._chunk_rows = chunk_rows
+        self._opener = opener
         self._counts: tuple[FileCount, ...] | None = None
 
     @property
@@ -91,7 +91,8 @@ class RowList:
         )
 
     def close(self) -> None:
-        """Delete the temporary copies of standard input and pipes; the list cannot be read again."""
+        """Delete the private copies, and end whoever reads for us; the list cannot be read again."""
+        self._opener.close()
         remove_spools(self._local)
 
     def __enter__(self) -> Self:
@@ -110,11 +111,13 @@ def open_list(
     stdin: BinaryIO,
     spool_dir: Path,
     connect: Connect = connected,
+    opener: Opener | None = None,
 ) -> RowList:
     """The list behind the names: files, patterns, partitioned Parquet directories, pipes, addresses, "-" for `stdin`.
 
     Opening reads the head of each file (all of a pipe or a remote object) and settles format, encoding, delimiter,
-    header and columns. `connect` gives the file system of a remote store.
+    header and columns. `connect` gives the file system of a remote store; `opener` reads the files: unless said, a
+    child reads the binary ones.
     **Errors**: ListProblem with what, where and the next step; UsageProblem for impossible options.
     """
     chosen = options or ReadOptions()
@@ -127,26 +130,28 @@ def open_list(
         return fetched(address, chosen, spool, connect)
 
     if chosen.query is not None:
-        return _read([answered(chosen.query, chosen, spool_dir)], replace(chosen, format="parquet"))
-    return _read(find_files(names, stdin=stdin, spool=spool, fetch=fetch), chosen)
+        answer = [answered(chosen.query, chosen, spool_dir)]  # a file of our own making: read it here
+        return _read(answer, replace(chosen, format="parquet"), opener or Here())
+    return _read(find_files(names, stdin=stdin, spool=spool, fetch=fetch), chosen, opener or Apart())
 
 
-def _read(files: Sequence[LocalFile], options: ReadOptions) -> RowList:
+def _read(files: Sequence[LocalFile], options: ReadOptions, opener: Opener) -> RowList:
     """The list of these files; its private copies are removed if one of them cannot be read."""
     try:
-        opened = [_opened(file, options) for file in files]
+        opened = [_opened(file, options, opener) for file in files]
         infos = [
             _info(file_no, file, shape) for file_no, (file, (shape, _)) in enumerate(zip(files, opened, strict=True))
         ]
         readers = [reader for _, reader in opened]
-        return RowList(files=files, infos=infos, readers=readers, chunk_rows=options.chunk_rows)
+        return RowList(files=files, infos=infos, readers=readers, chunk_rows=options.chunk_rows, opener=opener)
     except BaseException:
+        opener.close()
         remove_spools(files)
         raise
 
 
-def _opened(file: LocalFile, options: ReadOptions) -> tuple[Shape, Reader]:
-    shape, reader = open_reader(file, options)
+def _opened(file: LocalFile, options: ReadOptions, opener: Opener) -> tuple[Shape, Reader]:
+    shape, reader = opener.open(file, options)
     return (shape if options.query is None else replace(shape, format="sql")), reader
 
 

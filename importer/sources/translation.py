@@ -1,8 +1,8 @@
 """What polars says when it cannot read something, said once in our words. Floor "sources".
 
 A Rust panic reaches Python as PanicException, which is no Exception: it is caught here by name, because a list that
-crashes the parser is a bad list and not a bug of the run. An abort of the whole process cannot be caught by anyone;
-the ledger survives it, as it survives a kill.
+crashes the parser is a bad list and not a bug of the run. An abort of the whole process cannot be caught by anyone:
+what may bring one about is read by a child (`apart.py`), and the ledger survives it anyway, as it survives a kill.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from importer.sources import Position, ReadOptions, RowList, open_list
+from importer.sources.apart import Here
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,9 @@ class Reading:
 
 def opened(path: Path | str, *names: str, stdin: bytes = b"", **options: Any) -> RowList:
     spool_dir = Path(path).parent / "spool"
-    return open_list([str(path), *names], ReadOptions(**options), stdin=io.BytesIO(stdin), spool_dir=spool_dir)
+    return open_list(
+        [str(path), *names], ReadOptions(**options), stdin=io.BytesIO(stdin), spool_dir=spool_dir, opener=Here()
+    )
 
 
 def walked(rows: RowList, start: Position | None = None) -> Reading:
