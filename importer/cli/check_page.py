@@ -196,11 +196,18 @@ def _rejected(report: CheckReport, width: int) -> Iterator[str]:
         if len(digits) > 1:
             told = _counts([(f"{count} digits", cells) for count, cells in list(digits.items())[:_MOST_SHOWN]], 0)
             yield from _wrapped(told, width, "  ")
-        yield from _wrapped(_sentence(examples[0].explanation), width, "  ")
+        for explanation in _explanations(examples):
+            yield from _wrapped(explanation, width, "  ")
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
+def _explanations(examples: Sequence[RejectExample]) -> list[str]:
+    """The first one of every column: those of one column differ in their counts only."""
+    first: dict[str | None, str] = {}
+    for each in examples:
+        text = each.explanation
+        text = f"T{text[1:]}" if text.startswith("the ") else text
+        first.setdefault(each.column, text if text.endswith((".", "!", "?")) else f"{text}.")
+    return list(dict.fromkeys(first.values()))
 
 
 def _cell(example: RejectExample) -> str:

@@ -364,11 +364,16 @@ def _sampled(scratch: Ledger, import_id: int) -> dict[str, list[RejectExample]]:
 
 
 def _different(sampled: list[RejectExample]) -> list[RejectExample]:
-    """The first examples with different cells."""
-    first: dict[str | None, RejectExample] = {}
+    """The first examples with different cells; the first of every column comes before the second of any."""
+    first: dict[tuple[str | None, str | None], RejectExample] = {}
     for each in sampled:
-        first.setdefault(each.cell, each)
-    return list(first.values())[:EXAMPLES_PER_REASON]
+        first.setdefault((each.column, each.cell), each)
+    seen: Counter[str | None] = Counter()
+    ranked: list[tuple[int, RejectExample]] = []
+    for each in first.values():
+        ranked.append((seen[each.column], each))
+        seen[each.column] += 1
+    return [each for _, each in sorted(ranked, key=lambda pair: pair[0])[:EXAMPLES_PER_REASON]]
 
 
 def _digits(sampled: list[RejectExample]) -> dict[int, int]:
