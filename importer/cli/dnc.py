@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from importer.ledger import DncList, Ledger
 
 BY_HAND = "by hand"
-LONGEST_WAIT_FOR_OWNER_S = 60.0
+ROUND_S = 3.0  # then it is looked whether the owner has ended
+ROUNDS = 20
+SILENT_ROUNDS = 3
 
 REGION_OPTION = click.option("--region", metavar="CC", help="Where numbers without country code are dialled.")
 EPILOG = """\b
@@ -57,11 +59,7 @@ def add(
     A run that is sending does it in its own ledger, and heeds it from then on.
     """
     found = _understood(numbers, region)
-    try:
-        with _own_ledger(context) as (ledger, now_ms):
-            added = ledger.dnc.add(name, found, now_ms=now_ms)
-    except LedgerHeld as held:
-        added = _added_by_owner(context, name, found, held)
+    added = _added(context, name, found)
     _tell(
         as_json,
         f"{_numbers(added)} added to {name!r}"
@@ -266,19 +264,38 @@ def _own_ledger(context: click.Context) -> Iterator[tuple[Ledger, int]]:
         yield ledger, now_ms
 
 
-def _added_by_owner(context: click.Context, name: str, numbers: BitMap64, held: LedgerHeld) -> int:
-    """Asks whoever owns the ledger, and waits. **Errors**: LedgerHeld when it does not answer."""
+def _added(context: click.Context, name: str, numbers: BitMap64) -> int:
+    """Adds them, or has whoever owns the ledger add them, whichever can be had first.
+
+    **Errors**: LedgerHeld when the owner neither answers nor ends.
+    """
     from importer.cli.console import say
+
+    for round_no in range(ROUNDS):
+        try:
+            with _own_ledger(context) as (ledger, now_ms):
+                return ledger.dnc.add(name, numbers, now_ms=now_ms)
+        except LedgerHeld as problem:
+            held = problem
+        if round_no == 0:
+            say(f"{held.message} Asking it to add them.")
+        elif round_no == SILENT_ROUNDS:
+            say("It has not answered yet: perhaps somebody is being asked something in its terminal.")
+        added = _added_by_owner(context, name, numbers)
+        if added is not None:
+            return added
+    raise held
+
+
+def _added_by_owner(context: click.Context, name: str, numbers: BitMap64) -> int | None:
+    """Asks whoever owns the ledger, and waits a while; None when it does not answer."""
     from importer.ledger.requests import Asker
     from importer.machine import now
 
-    say(f"{held.message} Asking it to add them.")
     content = {"list": name, "numbers": list(numbers), "now_ms": now().unix_ms}
     with Asker(asked(context).ledger, "dnc-add", content, asked_by="importer dnc add") as asker:
-        answer = asker.wait(LONGEST_WAIT_FOR_OWNER_S)
-    if answer is None or "added" not in answer:
-        raise held
-    return int(answer["added"])
+        answer = asker.wait(ROUND_S)
+    return int(answer["added"]) if answer is not None and "added" in answer else None
 
 
 def _tell(as_json: bool, text: str, facts: dict[str, Any]) -> None:

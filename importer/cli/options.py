@@ -343,7 +343,10 @@ def asked_for_import(options: Asked, import_id: int) -> Asked:
     for name, campaign in configuration.all_campaigns().items():
         if _is_of(campaign, line.origin, known[line.an_import.campaign_id]):
             return _looked_up(click.get_current_context(), configuration, name, campaign)
-    raise configuration.several("None of them has the token of this import's campaign. Say which with --campaign.")
+    raise configuration.several(
+        "None of them has the token of this import's campaign. Say which with --campaign, or, if its token is a new one, "
+        "tell the ledger first: importer campaign renew NAME."
+    )
 
 
 def _is_of(campaign: Mapping[str, Any], origin: str, fingerprint: bytes) -> bool:

@@ -437,7 +437,8 @@ class _Call:
         if answer.status in _NO_ACCESS or (answer.status in {400, 404} and refusal.type in _DENIED_TYPES):
             return self._said(ApiDenied, answer.status, refusal, "check the token and the campaign's state")
         if answer.status in _DEFINITE_STATUSES or (answer.status in {400, 422} and refusal.type):
-            return self._said(ApiRejected, answer.status, refusal, "correct the request and make it anew")
+            hint = _CONTROL_HINT if self._operation in _CONTROLS else "correct the request and make it anew"
+            return self._said(ApiRejected, answer.status, refusal, hint)
         return self.unclear(f"status {answer.status}")
 
     def _busy(self, retry_after_s: float | None) -> ApiBusy:
@@ -455,6 +456,8 @@ class _Call:
         return kind(message, operation=self._operation, refusal=refusal, status=status, key=self._key, hint=hint)
 
 
+_CONTROLS = frozenset({"pause", "resume", "stop"})
+_CONTROL_HINT = "look how the campaign stands: it cannot do that now"
 _ASK_HINT = "nothing was to be changed: ask again later"
 _RETRY_HINT = "make the same call again under the same key; a new key could do it twice"
 

@@ -68,3 +68,20 @@ def test_waiting_for_an_owner_that_does_not_answer_ends_with_one_ctrl_c(shop: Sh
         assert (waiting.returncode, '"exit_code": 130' in out) == (130, True), err
         assert "Asking it to stop" in err
         assert not requests_folder(shop.ledger).exists()
+
+
+def test_numbers_wait_for_an_owner_that_asks_something_no_longer_than_it_does(
+    shop: Shop, rows: Path, tmp_path: Path
+) -> None:
+    """Once it has ended they are added here, and the next run heeds them."""
+    with terminal(tmp_path, "run", rows, *shop.target) as screen:
+        screen.until("Send 6 rows?")
+        adding = start("dnc", "add", people(1)[0]["phone"], "--ledger", shop.ledger)
+        assert adding.stderr is not None
+        while "Asking it to add them" not in (line := adding.stderr.readline()):
+            assert line
+        screen.type("n\n")
+        assert screen.code() == 4, screen.shown
+        out, err = adding.communicate(timeout=30)
+        assert (adding.returncode, "1 number added" in out) == (0, True), err
+    assert shop.run(rows).json["suppressed"] == 1
