@@ -144,7 +144,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits. On every path `--json` leaves exactly one JSON object on standard output."""
+    from importer.cli.console import VOICE
+
     arguments = sys.argv[1:] if arguments is None else arguments
+    VOICE.is_json = False
     try:
         code = cli.main(arguments, prog_name="importer", standalone_mode=False, **_narrow())
     except click.exceptions.Exit as ended:
@@ -186,8 +189,11 @@ def _hint(problem: ImporterError) -> str:
 
 
 def _told(arguments: list[str], code: int, message: str, hint: str, problem: ImporterError | None = None) -> int:
-    from importer.cli.console import safe
+    from importer.cli.console import VOICE, log_line, safe
 
+    if VOICE.is_json:
+        log_line("stopped", level="error", message=message, hint=hint or None, exit_code=code)
+        return _told_json(arguments, code, message, problem)
     click.echo(f"{safe(message)}" + (f"\n{safe(hint, keep_lines=True)}" if hint else ""), err=True)
     return _told_json(arguments, code, message, problem)
 

@@ -7,12 +7,15 @@ visible, since a terminal would obey them. Progress counts settled facts and nev
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import signal
 import sys
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -40,9 +43,57 @@ def _shown(sign: str, *, keep_lines: bool) -> str:
     return sign.encode("unicode_escape").decode("ascii")
 
 
+@dataclass(kw_only=True, slots=True)
+class Voice:
+    """How standard error is spoken to: words for people, or one JSON object a line (`--log-format json`)."""
+
+    is_json: bool = False
+
+
+VOICE = Voice()  # one for the process, as standard error is
+
+
 def say(text: str) -> None:
     """A line of talk on standard error."""
-    click.echo(safe(text, keep_lines=True), err=True)
+    if VOICE.is_json:
+        log_line("said", message=text)
+    else:
+        click.echo(safe(text, keep_lines=True), err=True)
+
+
+def log_line(event: str, *, level: str = "info", **fields: Any) -> None:
+    """One structured line on standard error: when, how grave, what, and its fields; tokens and numbers masked."""
+    from importer.client import redact
+
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    said = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
+    click.echo(json.dumps({"ts": moment, "level": level, "event": event, **said}, ensure_ascii=False), err=True)
+
+
+class LogLines:
+    """A run as structured lines: an observer, for `--log-format json`. Progress every ten seconds, and its end."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._last_s = clock()
+
+    def __call__(self, event: Event) -> None:
+        """Takes an event of the engine."""
+        match event:
+            case Notice():
+                log_line("notice", kind=event.kind, message=event.text)
+            case ReadingProgress() if self._is_due():
+                log_line("reading", **{name: getattr(event, name) for name in ReadingProgress.__dataclass_fields__})
+            case SendingProgress() if event.balance.pending == 0 or self._is_due():
+                counts = asdict(event.balance)
+                log_line("sending", **counts, in_flight=event.in_flight, retries=event.retries)
+
+    def _is_due(self) -> bool:
+        now_s = self._clock()
+        if now_s - self._last_s < LINE_INTERVAL_S:
+            return False
+        self._last_s = now_s
+        return True
 
 
 @contextlib.contextmanager

@@ -17,7 +17,9 @@ from importer.errors import ImporterError, LedgerHeld
 from importer.machine import StopSignals, now, this_process, written_by_others
 
 if TYPE_CHECKING:
+    from importer.cli.watch import Watch
     from importer.client import CallsApi
+    from importer.client.tracing import Around
     from importer.ledger import Ledger
     from importer.run import Run, RunSettings, Target
 
@@ -27,8 +29,11 @@ NAP_S = 0.2
 
 
 @contextlib.contextmanager
-def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[Run]:
-    """A run's parts, opened and closed; what stops it carries its balance as far as the ledger knows it."""
+def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool, watch: Watch | None = None) -> Iterator[Run]:
+    """A run's parts, opened and closed; what stops it carries its balance as far as the ledger knows it.
+
+    `watch` looks on: its observers are told what is drawn, its onlooker stands before the network.
+    """
     from importer.ledger import Ledger
     from importer.run import Run
 
@@ -48,13 +53,18 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool) -> Iterator[R
             now_ms=now().unix_ms,
             is_network_fine=settings.is_network_ledger_fine,
         ) as ledger,
-        calls_api(settings.target, timeout_s=sending.window.request_s, connections=sending.in_flight + 1) as api,
+        calls_api(
+            settings.target,
+            timeout_s=sending.window.request_s,
+            connections=sending.in_flight + 1,
+            around=None if watch is None else watch.around,
+        ) as api,
     ):
         run = Run(
             ledger=ledger,
             api=api,
             desk=TerminalDesk(progress, is_yes=is_yes, is_quiet=is_quiet),
-            observer=progress,
+            observer=progress if watch is None else watch.beside(progress),
             signals=signals,
             now=now,
         )
@@ -142,7 +152,7 @@ def nap(signals: StopSignals, wait_s: float) -> None:
         time.sleep(min(0.1, wait_s))
 
 
-def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi:
+def calls_api(target: Target, *, timeout_s: float, connections: int, around: Around | None = None) -> CallsApi:
     """The client of a campaign, reached as the options say. **Errors**: UsageProblem for settings that cannot be."""
     from importer.client import CallsApi
 
@@ -154,6 +164,7 @@ def calls_api(target: Target, *, timeout_s: float, connections: int) -> CallsApi
         ca_file=target.ca_file,
         proxy=None if target.proxy is None else target.proxy.reveal(),
         allow_insecure_http=target.is_insecure_http_fine,
+        around=around,
     )
 
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from importer.cli.console import safe
+from importer.cli.console import VOICE, safe
 from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
     from importer.client import Secret
 
 _LEVELS = ("debug", "info", "warning", "error")
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object for a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The object, in the shape of all structured lines."""
+        fields = {"ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")}
+        fields |= {"level": record.levelname.lower(), "event": "log", "logger": record.name}
+        fields |= {"message": record.getMessage()}
+        if record.exc_text:
+            fields["traceback"] = record.exc_text
+        return json.dumps(fields, ensure_ascii=False)
 
 
 class _Lines(logging.Formatter):
@@ -42,7 +57,8 @@ def start_log(*secrets: Secret[str], shows_numbers: bool = False) -> None:
     from importer.client import RedactingFilter, hush_http_loggers
 
     handler = logging.StreamHandler()
-    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    words = _Lines("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(_JsonLines() if VOICE.is_json else words)
     handler.addFilter(RedactingFilter(*secrets, shows_numbers=shows_numbers))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     hush_http_loggers()

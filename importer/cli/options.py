@@ -214,6 +214,17 @@ END_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--allow-rejects", type=Allowed(), default="0", show_default=True, help="So many bad rows are no failure (exit 0)."),
 )  # fmt: skip
 
+# Who looks on, and who is told at the end.
+WATCH_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Talk and progress as words, or as one JSON object a line."),
+    click.option("--heartbeat", is_flag=True, help="One line at the end instead of talk and report, made for cron's mail."),
+    click.option("--on-finish", metavar="COMMAND|URL", help="Tell it how the run ended: JSON on its standard input, or by POST."),
+    click.option("--metrics-file", shell_complete=files, metavar="FILE", help="Keep counts for Prometheus in this file (textfile collector)."),
+    click.option("--metrics-port", type=click.IntRange(0, 65535), metavar="PORT", help="Serve them while the run lasts; 0 takes a free port."),
+    click.option("--metrics-address", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to serve them."),
+    click.option("--traces", is_flag=True, help="Export OpenTelemetry traces; OTEL_… variables say where to."),
+)  # fmt: skip
+
 JSON_OPTION = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object on standard output, whatever happens."
 )
@@ -262,6 +273,7 @@ FILE_OPTIONS = (
     SEND_OPTIONS,
     RUN_ONLY_OPTIONS,
     END_OPTIONS,
+    WATCH_OPTIONS,
 )
 
 

@@ -20,6 +20,7 @@ from importer.cli.options import (
     QUERY_OPTIONS,
     RUN_ONLY_OPTIONS,
     SEND_OPTIONS,
+    WATCH_OPTIONS,
     YES_OPTION,
     asked,
     files,
@@ -43,6 +44,7 @@ Examples:
   importer run customers.csv --campaign spring --rehearse
   importer run s3://lists/customers.parquet --list customers
   importer run --sql "select phone, name from people order by id" --db postgresql://crm@db.example/crm
+  importer run tonight.csv --heartbeat --on-finish https://hooks.example.com/calls
   zcat list.csv.gz | importer run - --list nightly --json"""
 
 
@@ -58,6 +60,7 @@ Examples:
     RUN_ONLY_OPTIONS,
     END_OPTIONS,
     SEND_OPTIONS,
+    WATCH_OPTIONS,
     (JSON_OPTION, YES_OPTION),
 )
 @click.pass_context
@@ -71,18 +74,21 @@ def command(
     on where it was, and nobody is called twice.
     """
     from importer.cli.engine import engine
+    from importer.cli.watch import watched
     from importer.cli.words import print_report, report_json
 
     options = asked(context)
     sources = tuple(sources_of(sources, options.values))
     if rehearse:
         context.exit(_rehearse(options, sources, as_json=as_json))
-    settings = run_settings(options, sources)
-    with engine(settings, is_quiet=as_json, is_yes=yes) as run:
-        report = run.run(settings)
+    with watched(options, "run") as watch:
+        settings = run_settings(options, sources)
+        with engine(settings, is_quiet=as_json or watch.is_quiet, is_yes=yes, watch=watch) as run:
+            report = run.run(settings)
+        watch.ended(report)
     if as_json:
         click.echo(json.dumps(report_json(report, str(settings.ledger)), ensure_ascii=False))
-    else:
+    elif not watch.has_heartbeat:
         print_report(report, str(settings.ledger))
     context.exit(report.exit_code)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.console import safe
+from importer.cli.console import safe, say
 from importer.errors import ImporterError
 from importer.model import Balance
 
@@ -191,11 +191,11 @@ def print_report(report: RunReport, ledger: str) -> None:
         click.echo(safe(f"Declined: {file} row {row_no:,}: {_masked(kind)}"))
     click.echo(safe(f"Ledger: {ledger}"))
     if report.detail:
-        click.echo(safe(_masked(report.detail)), err=True)
+        say(_masked(report.detail))
     step = NEXT_STEPS.get(report.exit_code)
     if report.ending == "first":
         step = "The rows asked for were sent. Run the same command without --first to send the rest."
     if report.ending == "declined":
         step = "Nothing was sent. Run the same command again when you are ready."
     if step:
-        click.echo(step, err=True)
+        say(step)

@@ -47,6 +47,7 @@ from importer.client.reading import (
 )
 from importer.client.records import AttemptReport, Campaign, DateFilter, Found, JobReport, NewCallJob, Page
 from importer.client.secrecy import MASK, Secret, hush_http_loggers
+from importer.client.tracing import Around
 from importer.client.walking import (
     LAST_PAGE,
     PAGE_SIZE_ROWS,
@@ -87,7 +88,8 @@ class CallsApi:
     **Units**: `timeout_s` bounds a whole request, from waiting for a connection to the last byte of the answer.
     `connections` is how many requests may be under way at once. `ca_file` replaces the trusted authorities. `proxy`
     (`http://[user:password@]host:port`) must tunnel, so it is for https origins; the environment is never asked.
-    `transport` stands in for the network in tests. **Errors**: UsageProblem for settings that cannot be right.
+    `transport` stands in for the network in tests; `around` puts an onlooker before it, as
+    `importer.client.tracing` does. **Errors**: UsageProblem for settings that cannot be right.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class CallsApi:
         ca_file: Path | None = None,
         proxy: str | None = None,
         allow_insecure_http: bool = False,
+        around: Around | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -113,8 +116,15 @@ class CallsApi:
         self._transport = transport or WatchedTransport(
             is_tls=is_tls, connections=connections, ca_file=ca_file, proxy=_proxy(proxy, is_tls=is_tls)
         )
+        if around is not None:
+            self._transport = around(self._transport)
         self._exchanger = Exchanger(
-            self._transport, timeout_s=timeout_s, token=self._token, clock=clock, wall_clock=wall_clock
+            self._transport,
+            timeout_s=timeout_s,
+            token=self._token,
+            clock=clock,
+            wall_clock=wall_clock,
+            is_ours=transport is None or isinstance(transport, WatchedTransport),
         )
         self._batch_url = self._url("calls", "/addPhones")
         self._status_asking = Asking(method="GET", url=self._url("calls", "/status"), headers=_BASE_HEADERS)

@@ -75,6 +75,7 @@ class Exchanger:
     """Makes exchanges over one transport, within one deadline each. Safe for threads as far as the transport is.
 
     **Units**: `timeout_s` for the whole exchange, from waiting for a connection to the last byte of the answer.
+    `is_ours`: beneath the transport are our own sockets, which keep the request's watch; asked of it unless said.
     """
 
     def __init__(
@@ -85,13 +86,14 @@ class Exchanger:
         token: Secret[str],
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
+        is_ours: bool | None = None,
     ) -> None:
         self._transport = transport
         self._timeout_s = timeout_s
         self._token = token
         self._clock = clock
         self._wall_clock = wall_clock
-        self._is_ours = isinstance(transport, WatchedTransport)
+        self._is_ours = isinstance(transport, WatchedTransport) if is_ours is None else is_ours
 
     def exchange(self, asking: Asking, last_look: Callable[[], bool] | None = None) -> Exchange:
         """Sends once and reads the answer whole. **Errors**: only what `last_look` itself raises."""

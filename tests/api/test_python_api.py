@@ -28,6 +28,7 @@ PUBLIC = [
     "Balance", "CallsApi", "CheckResult", "ImportResult", "ImporterError", "Ledger", "Notice", "ReadingProgress",
     "SendingProgress", "StopSignals", "__version__", "check_list", "run_import",
 ]  # fmt: skip
+WATCHED = ("log-format", "heartbeat", "on-finish", "metrics-file", "metrics-port", "metrics-address", "traces")
 MAKERS: dict[str, Callable[[Any], Frame]] = {"polars": pl.DataFrame, "pandas": pd.DataFrame, "pyarrow": pa.table}
 
 
@@ -76,6 +77,7 @@ def test_every_setting_of_the_command_has_its_argument() -> None:
     run = cli.get_command(None, "run")  # type: ignore[arg-type]  # no context is needed to load it
     assert run is not None
     only_there = {"campaign", "host", "token_file", "ledger", "yes", "json", "rehearse", "show_numbers"}
+    only_there |= {each.removeprefix("--").replace("-", "_") for each in WATCHED}  # an observer does all of it
     only_there |= {"sql", "db"}  # a program reads a query into a frame
     shown = {each.opts[0] for each in run.params if not getattr(each, "hidden", True)}
     told = {word.removeprefix("--").replace("-", "_") for word in shown} - only_there
