@@ -37,9 +37,10 @@ _SENTENCES = {
     "lost_plus": "It is no number of this region, but is one with the country code in front. Write the + again.",
     "lost_leading_zero": "The number is valid with a 0 in front, which a spreadsheet may have removed. Write it again.",
     "invalid_for_region": (
-        "The length is right, but no number of this country begins like this. Check the digits and the country."
+        "The number is possible but not valid: the length is right, but no number of this country begins like this. "
+        "Check the digits and the country, or let such numbers pass with --accept possible."
     ),
-    "type_not_wanted": "It is a valid number of a type this run leaves out. Change --types to keep it.",
+    "type_not_wanted": "It is a valid number of a type that is left out, such as premium rate. Say --types to keep it.",
 }
 
 
