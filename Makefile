@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test ship torture check format lint types layers lock clean
+.PHONY: help setup demo test ship torture fuzz check format lint types layers lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench: $(READY) ## How fast it is beside others, on this machine: some minutes
 
 bench-full: $(READY) ## The same with ten million rows: an hour
 	$(BIN)/python benchmarks/speed/bench.py --full
+
+fuzz: $(READY) ## Broken lists of every kind, read for MINUTES (30) from SEED (1)
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED)
 
 check: format lint types layers test ## What decides: format, lint, types, import layers, tests
 

@@ -28,6 +28,8 @@ from importer.sources.remote import Connect, connected, fetched
 from importer.sources.spooling import Source, remove_spools, spool_file
 
 PAST_THE_END = sys.maxsize
+MOST_BAD_ROWS = 100_000  # so many rows that cannot be read are borne,
+MOST_BAD_TO_GOOD = 9  # and more of them only among good ones
 
 
 class RowList:
@@ -67,7 +69,7 @@ class RowList:
         for file_no, reader in enumerate(self._readers):
             tally = Tally()
             pieces = reader.pieces(_first_row_no(start, file_no), tally)
-            for piece in even_pieces(pieces, self._chunk_rows):
+            for piece in even_pieces(_bearable(pieces, self.files[file_no].name), self._chunk_rows):
                 yield Chunk(file_no=file_no, rows=self._aligned(piece.rows), row_nos=piece.row_nos, bad=piece.bad)
             counts.append(self._agreed(file_no, tally))
         self._counts = tuple(counts)
@@ -192,6 +194,23 @@ def _first_row_no(start: Position | None, file_no: int) -> int:
     if start is None or file_no > start.file_no:
         return 0
     return start.row_no if file_no == start.file_no else PAST_THE_END
+
+
+def _bearable(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
+    """The same pieces. **Errors**: ListProblem for a file that is hardly a list, before its every line is a bad row."""
+    good_rows = bad_rows = 0
+    first: pl.DataFrame | None = None
+    for piece in pieces:
+        good_rows += piece.rows.height
+        bad_rows += piece.bad.height
+        first = piece.bad[:1] if first is None and piece.bad.height else first
+        if first is not None and bad_rows > MOST_BAD_ROWS and bad_rows > MOST_BAD_TO_GOOD * good_rows:
+            raise ListProblem(
+                f"{name} is hardly a list: {bad_rows} of its first {good_rows + bad_rows} rows cannot be read, "
+                f"beginning with row {first['row_no'][0]}: {first['explanation'][0]}",
+                hint="Nothing was sent from it. Name the right --delimiter, --quote or --encoding, or repair that row.",
+            )
+        yield piece
 
 
 def even_pieces(pieces: Iterator[Piece], chunk_rows: int) -> Iterator[Piece]:
