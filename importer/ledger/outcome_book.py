@@ -17,6 +17,7 @@ from importer.body import items_of
 from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import RowRecord, rows_of_batch
 from importer.ledger.store import Store
+from importer.ledger.taken_back import taken_back
 
 UNSEEN_REST_MS = 3_600_000  # a job no report shows is asked for again after an hour: each one costs many requests
 
@@ -279,7 +280,7 @@ class OutcomeBook:
         policy: dict[str, None] = {}
         bodies = self._store.connection.execute(
             "SELECT d.body FROM batches b JOIN bodies d ON d.batch_id = b.id "
-            "WHERE b.import_id = ? AND b.state <> 'split' ORDER BY b.id",
+            "WHERE b.import_id = ? AND b.parent_id IS NULL ORDER BY b.id",
             [import_id],
         )
         for (packed,) in bodies:
@@ -299,9 +300,9 @@ class OutcomeBook:
             return tuple(dict.fromkeys(name for (facts,) in rows for name in json.loads(facts)["columns"]))
 
     def rows(self, import_id: int, *, since_ms: int | None = None, with_attempts: bool = False) -> Iterator[OutcomeRow]:
-        """Each row of an import that was enqueued, with what became of it, batch after batch.
+        """Each row of an import that was enqueued, with what became of it, batch after batch; the withdrawn come last.
 
-        With `since_ms` only those whose call job finished since then. A row that was withdrawn is not among them.
+        With `since_ms` only those whose call job finished since then.
         """
         batches = self._store.connection.execute(
             "SELECT b.id, b.state, b.reason, d.body, c.content FROM batches b JOIN bodies d ON d.batch_id = b.id "
@@ -328,6 +329,15 @@ class OutcomeBook:
                     job=line,
                     attempts=tuple(attempts.get(row_id, ())),
                 )
+        if since_ms is None:
+            yield from self._withdrawn(import_id)
+
+    def _withdrawn(self, import_id: int) -> Iterator[OutcomeRow]:
+        for row in taken_back(self._store, import_id):
+            yield OutcomeRow(
+                row_id=row.row_id, file=row.file, row_no=row.row_no, state="withdrawn", reason="", item=row.item,
+                call_job_id=None, job=None,
+            )  # fmt: skip
 
     def _members(self, batch_id: int) -> list[Any]:
         columns = ", ".join(f"o.{name}" for name in _JOB_COLUMNS)

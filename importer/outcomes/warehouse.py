@@ -143,7 +143,7 @@ def _frame(piece: list[Any], schema: Schema) -> pl.DataFrame:
 
 
 def _rows(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[Any, ...]]:
-    """Every row that was enqueued and has its bytes still, with what was sent for it as JSON."""
+    """Every row that was enqueued, with what was, or would have been, sent for it as JSON."""
     book = OutcomeBook(Store(connection, path))
     for (import_id,) in connection.execute("SELECT id FROM imports ORDER BY id").fetchall():
         for row in book.rows(import_id):

@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from workbench import TOKEN, Platform, Said, Serve, Shop, changed_at, number, people, start, write_list
 
@@ -137,6 +138,37 @@ def test_what_is_meant_and_what_was_done_is_said(half: Shop) -> None:
     again = half.importer("cancel", "1", "--yes", *half.target)
     assert (again.code, "Nothing was there to take back." in again.out) == (0, True)
     assert "calls none of these rows" not in again.err
+
+
+def test_withdrawn_rows_keep_their_columns(shop: Shop, platform: Platform, tmp_path: Path) -> None:
+    """In a file of outcomes and in the warehouse, whatever was taken back of them before or after."""
+    rows = [*people(8), {**people(1)[0], "name": "The same number", "order": "7"}]
+    shop.run(write_list(tmp_path / "list.csv", rows), "--batch-size", "4", "--first", "2")
+    assert cancel(shop, "1", "--where", "name = 'Person 5'").json["withdrawn"] == 1
+    assert cancel(shop, "1", "--where", "importer_row > 5").json["withdrawn"] == 4
+    out = tmp_path / "out.jsonl"
+    assert shop.importer("outcomes", "--offline", "--out", out, *shop.target).code == 0
+    found = {line["row"]: line for line in map(json.loads, out.read_text(encoding="utf-8").splitlines())}
+    states = ["accepted", "accepted", "pending", "pending", *["withdrawn"] * 5]
+    assert [found[no]["state"] for no in range(2, 11)] == states
+    assert [found[no]["sent"]["payload"]["name"] for no in range(2, 11)] == [row["name"] for row in rows]
+    assert shop.importer("ledger", "export", tmp_path / "wh", "--ledger", shop.ledger).code == 0
+    stored = pl.read_parquet(tmp_path / "wh" / "rows.parquet")
+    assert stored.filter(pl.col("state") == "withdrawn").height == 5
+    gone = pl.read_parquet(tmp_path / "wh" / "cancellations.parquet")
+    assert gone.join(stored, on="row_id").height == gone.height == 5
+
+
+def test_of_an_import_taken_back_whole_every_column_is_left(shop: Shop, tmp_path: Path) -> None:
+    """Even of a number that stands in it twice, of which the ledger does not tell which is which."""
+    rows = [*people(3), {**people(1)[0], "name": "Again", "order": "7"}]
+    shop.run(write_list(tmp_path / "list.csv", rows), "--first", "1")
+    assert cancel(shop, "1").code == 0
+    out = tmp_path / "out.csv"
+    assert shop.importer("outcomes", "--offline", "--out", out, *shop.target).code == 0
+    table = pl.read_csv(out, infer_schema=False)
+    assert table.columns[:3] == ["phone", "name", "order"]
+    assert dict(zip(table["importer_row"], table["importer_state"], strict=True))["4"] == "withdrawn"
 
 
 def test_a_second_cancellation_finds_nothing_more(half: Shop) -> None:

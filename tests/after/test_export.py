@@ -41,7 +41,7 @@ def test_every_table_has_a_file(lived: Shop, tmp_path: Path) -> None:
     frames = {name: pl.read_parquet(out / f"{name}.parquet") for name in FILES}
     rows = said.json["files"]
     assert all(frame.height == rows[f"{name}.parquet"] > 0 for name, frame in frames.items())
-    assert (frames["rows"].height, frames["call_outcomes"].height, frames["cancellations"].height) == (11, 8, 1)
+    assert (frames["rows"].height, frames["call_outcomes"].height, frames["cancellations"].height) == (12, 8, 1)
     assert frames["imports"].row(0, named=True)["withdrawn"] == 1
     assert frames["call_outcomes"].schema["created_at"] == pl.Datetime("ms", "UTC")
     joined = frames["rows"].join(frames["call_outcomes"], on="row_id")
