@@ -57,22 +57,21 @@ def traced(
         raise UsageProblem("Traces need OpenTelemetry.", hint='pip install "phone-list-importer[otel]"') from problem
     provider = provider or _exporting()
     tracer = provider.get_tracer("importer", __version__)
-    try:
-        with tracer.start_as_current_span(name, record_exception=False) as span:
-            parent = trace.set_span_in_context(span)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_listening(tell))
+        stack.callback(provider.shutdown)
+        span = stack.enter_context(tracer.start_as_current_span(name, record_exception=False))
+        parent = trace.set_span_in_context(span)
 
-            def inside() -> contextlib.AbstractContextManager[None]:
-                return _attached(context, parent)
+        def inside() -> contextlib.AbstractContextManager[None]:
+            return _attached(context, parent)
 
-            yield Trace(
-                span=span,
-                around=lambda transport: seen_through(
-                    transport, lambda inner: SyncOpenTelemetryTransport(inner, tracer_provider=provider), inside
-                ),
-            )
-    finally:
-        with _listening(tell):
-            provider.shutdown()
+        yield Trace(
+            span=span,
+            around=lambda transport: seen_through(
+                transport, lambda inner: SyncOpenTelemetryTransport(inner, tracer_provider=provider), inside
+            ),
+        )
 
 
 class _Failures(logging.Handler):
@@ -89,7 +88,7 @@ class _Failures(logging.Handler):
 
 @contextlib.contextmanager
 def _listening(tell: Callable[[str], None]) -> Iterator[None]:
-    """While the last spans leave: complaints in one sentence, not in the library's own words."""
+    """While spans leave: complaints in one sentence at the end, not in the library's own words."""
     logger, failures = logging.getLogger("opentelemetry"), _Failures()
     propagates = logger.propagate
     logger.addHandler(failures)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from workbench import ROOT, TOKEN, Platform, Shop, command, environment, number, people, write_list
+from workbench import ROOT, TOKEN, Platform, Serve, Shop, command, environment, number, people, write_list
 
 import importer
 from importer import Ledger, Notice, ReadingProgress, SendingProgress, StopSignals, check_list, run_import
@@ -259,6 +260,34 @@ def test_an_observer_that_fails_loses_nothing(go: Callable[..., importer.ImportR
         go(frame, observer=fail)
     assert go(frame).balance.accepted == 20
     platform.has_each_once(number(i) for i in range(20))
+
+
+KILLED = """
+import sys
+import polars as pl
+from importer import run_import
+frame = pl.read_csv(sys.argv[1], infer_schema=False)
+run_import(frame, host=sys.argv[2], token=sys.argv[3], ledger=sys.argv[4], batch_size=2, in_flight=1)
+"""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_the_same_call_with_the_same_frame_goes_on(serve: Serve, tmp_path: Path) -> None:
+    """SIGKILL while it sends, twice; the third call settles the rest. No row is lost, none is called twice."""
+    platform = serve("delay:s=0.1")
+    path = write_list(tmp_path / "a.csv", people(40))
+    words = [sys.executable, "-c", KILLED, str(path), platform.origin, TOKEN, str(tmp_path / "ledger.db")]
+    for least in (3, 8):
+        with subprocess.Popen(words, env=environment()) as running:
+            until_s = time.monotonic() + 60
+            while len(platform.sends()) < least and time.monotonic() < until_s:
+                time.sleep(0.02)
+            running.kill()
+        assert len(platform.sends()) < 20
+    assert subprocess.run(words, env=environment(), timeout=60, check=False).returncode == 0
+    platform.has_each_once(number(i) for i in range(40))
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        assert [each.import_id for each in ledger.imports()] == [1]
 
 
 def test_confirm_is_shown_the_intention_and_may_say_no(
