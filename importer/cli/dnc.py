@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,7 +217,7 @@ def stats(context: click.Context, /, as_json: bool, **_: Any) -> None:
 
 
 def _understood(numbers: tuple[str, ...], region: str | None) -> BitMap64:
-    """The numbers typed. **Errors**: UsageProblem naming the first that is none."""
+    """The numbers typed, both where digits are numbers both ways. **Errors**: UsageProblem for one that is none."""
     import polars as pl
 
     from importer.ledger import number_set
@@ -227,17 +228,21 @@ def _understood(numbers: tuple[str, ...], region: str | None) -> BitMap64:
     for text, reason in zip(numbers, checked["reason"], strict=True):
         if reason is not None:
             raise UsageProblem(f"{text!r} is no number: {explain(reason, text)}", hint="Nothing was changed.")
-    if region is None:
-        _tell_bare(numbers, checked)
-    return number_set(checked["e164"].str.strip_prefix("+").cast(pl.Int64).to_list())
+    others = check(pl.Series(numbers), replace(rules, bare="international"))
+    _tell_readings(numbers, checked, others, region)
+    both = pl.concat([checked["e164"], others["e164"]]).unique()
+    return number_set(both.str.strip_prefix("+").cast(pl.Int64).to_list())
 
 
-def _tell_bare(numbers: tuple[str, ...], checked: pl.DataFrame) -> None:
+def _tell_readings(numbers: tuple[str, ...], checked: pl.DataFrame, others: pl.DataFrame, region: str | None) -> None:
     """Says how numbers without a plus were read: `(202) 555-0171` is a number in Egypt to who names no region."""
     from importer.cli.console import say
 
-    for text, number, home in zip(numbers, checked["e164"], checked["region"], strict=True):
-        if "+" not in text and "\uff0b" not in text:
+    rows = zip(numbers, checked["e164"], checked["region"], others["e164"], strict=True)
+    for text, number, home, other in rows:
+        if number != other:
+            say(f"{text!r} is a number both ways: {number} and {other}. Both are meant.")
+        elif region is None and "+" not in text and "\uff0b" not in text:
             where = f", in {home}" if home else ""
             say(f"{text!r} was read country code first: {number}{where}. Say --region if it is dialled inside one.")
 

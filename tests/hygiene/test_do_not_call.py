@@ -362,3 +362,12 @@ def test_a_number_typed_without_a_plus_is_read_back(shop: Shop) -> None:
     meant = shop.importer("dnc", "add", "(202) 555-0171", "--region", "US", *ledger)
     assert "read country code first" not in meant.err
     assert "1 number added" in meant.out
+
+
+def test_digits_that_are_a_number_both_ways_are_kept_both_ways(shop: Shop) -> None:
+    """As lists from files are: whichever was meant is not called."""
+    said = shop.importer("dnc", "add", "49391500080", "--region", "DE", "--ledger", shop.ledger)
+    assert "is a number both ways: +4949391500080 and +49391500080. Both are meant." in said.err
+    assert "2 numbers added" in said.out
+    gone = shop.importer("dnc", "remove", "49391500080", "--region", "DE", "--ledger", shop.ledger)
+    assert "Removed: 2" in gone.out
