@@ -63,7 +63,7 @@ class Token:
     ),
 )
 @click.argument("source", metavar="[LIST]", required=False, shell_complete=files)
-@click.option("--name", help="What to call the campaign here.")
+@click.option("--name", metavar="NAME", help="What to call the campaign here.")
 @click.option("--host", metavar="URL", help="Where the campaign runs.")
 @click.option("--token-file", metavar="FILE", help="A file with the token; made, for you alone, if it is not there.")
 @click.option("--token-env", metavar="VAR", help="A variable with the token, instead of a file.")

@@ -22,7 +22,7 @@ def post_json(url: str, content: Mapping[str, Any], *, timeout_s: float) -> str 
     hush_http_loggers()
     headers = {"Content-Type": "application/json", "User-Agent": f"phone-list-importer/{__version__}"}
     try:
-        with httpx.Client(timeout=timeout_s, follow_redirects=False) as client:
+        with httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False) as client:
             answer = client.post(url, content=json.dumps(content, ensure_ascii=False).encode(), headers=headers)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as problem:
         return f"{host_of(url)} could not be told ({type(problem).__name__})"
