@@ -20,7 +20,7 @@ from importer.api.options import (
     RunOptions,
     check_settings,
     checks,
-    judge_options,
+    judged,
     run_settings,
     target_of,
 )
@@ -28,8 +28,16 @@ from importer.api.results import CheckResult, ImportResult
 from importer.client import CallsApi
 from importer.errors import UsageProblem
 from importer.ledger import Ledger
-from importer.machine import Owner, StopSignals, make_private_folder, now, standard_input, this_process
-from importer.model import Event, Observer
+from importer.machine import (
+    Owner,
+    StopSignals,
+    make_private_folder,
+    now,
+    standard_input,
+    this_process,
+    written_by_others,
+)
+from importer.model import Event, Notice, Observer
 from importer.run import BareDigits, CameBack, CampaignFacts, Intention, Run, RunSettings
 from importer.run.checking import check_list as checked
 from importer.run.checking import stop_of
@@ -57,10 +65,12 @@ def run_import(
     **Errors**: ImporterError for whatever stops the run before its report; it has `exit_code`, `message` and `hint`.
     **Crash**: at any moment; the same call goes on from what the ledger holds.
     """
-    judge_options(options, RunOptions.__annotations__)
+    options = cast("RunOptions", judged(options, RunOptions.__annotations__))
     path = Path(ledger)
     target = target_of(host, token, options)
     make_private_folder(path.parent)
+    if warning := written_by_others(path.parent):
+        observer(Notice(kind="ledger-folder", text=warning))
     with handed_over(source, path.parent) as handed:
         settings = run_settings(handed, target, path, options)
         with contextlib.ExitStack() as stack:
@@ -82,7 +92,7 @@ def check_list(
     With `ledger` it counts who was called already; with several campaigns in it, `host` and `token` say which.
     **Errors**: ImporterError when the list, or the ledger, cannot be read.
     """
-    judge_options(options, CheckOptions.__annotations__)
+    options = cast("CheckOptions", judged(options, CheckOptions.__annotations__))
     if (host is None) != (token is None):
         raise UsageProblem("host and token go together: they say which campaign of the ledger is meant.")
     target = None if host is None or token is None else target_of(host, token, options)

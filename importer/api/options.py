@@ -98,8 +98,8 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 _WORDS: Mapping[str, tuple[str, ...]] = {"in_doubt": ("reconcile", "hold")}
 
 
-def judge_options(options: Mapping[str, Any], known: Collection[str]) -> None:
-    """Holds what was asked for against what can be.
+def judged(options: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+    """What was asked for, held against what can be; None is as good as nothing said.
 
     **Errors**: TypeError for a name that is no option, as for any function; UsageProblem for a value out of bounds.
     """
@@ -107,11 +107,14 @@ def judge_options(options: Mapping[str, Any], known: Collection[str]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise TypeError(f"There is no option {name!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+        if value is None:
+            continue
         least, most = _BOUNDS.get(name, (-math.inf, math.inf))
         if name in _BOUNDS and not (isinstance(value, (int, float)) and least <= value <= most):
             raise UsageProblem(f"{name} must be a number from {least:g} to {most:g}, not {value!r}.")
         if value not in _WORDS.get(name, (value,)):
             raise UsageProblem(f"{name} is one of {', '.join(_WORDS[name])}, not {value!r}.")
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def target_of(host: str, token: str, options: Mapping[str, Any]) -> Target:

@@ -332,6 +332,17 @@ def test_bounds_words_and_names_are_judged(go: Callable[..., importer.ImportResu
     assert not (tmp_path / "ledger.db").exists() or Ledger(tmp_path / "ledger.db").imports() == ()
 
 
+def test_none_is_as_good_as_nothing_said(go: Callable[..., importer.ImportResult], tmp_path: Path) -> None:
+    """Settings may be handed on as they come; a folder that a group may write to is a notice."""
+    tmp_path.chmod(0o770)
+    seen: list[Event] = []
+    nothing = dict.fromkeys(RunOptions.__annotations__)
+    assert go(pl.DataFrame(columns(2)), **nothing | {"batch_size": 2}, observer=seen.append).is_well
+    assert [event.kind for event in seen if isinstance(event, Notice)] == ["ledger-folder"]
+    with pytest.raises(TypeError):
+        go(pl.DataFrame(columns(2)), regoin=None)
+
+
 def test_a_held_ledger_is_told_as_the_command_tells_it(
     go: Callable[..., importer.ImportResult], tmp_path: Path
 ) -> None:
