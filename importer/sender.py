@@ -21,6 +21,7 @@ from pyroaring import BitMap64
 
 from importer.body import item_texts, items_of, phones_of
 from importer.errors import LedgerProblem
+from importer.flight import Flight
 from importer.ledger import Ledger
 from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
 from importer.ledger.rescue import record_last
@@ -195,6 +196,8 @@ class Sender:
         self._jitter = jitter
         self._crew = crew(settings.in_flight)
         self._in_flight: dict[int, Sendable] = {}
+        self._flight = Flight(settings.in_flight)
+        self._tickets: dict[int, int] = {}
         self._waiting: list[tuple[float, int]] = []
         self._ready: deque[Sendable] = deque()
         self._last_frozen_id = 0
@@ -328,13 +331,17 @@ class Sender:
     # --- claiming -----------------------------------------------------------------------------------------------------
 
     def _has_slot(self) -> bool:
-        return len(self._in_flight) < (self._settings.in_flight if self._is_proven else 1)
+        return len(self._in_flight) < self._slots()
+
+    def _slots(self) -> int:
+        """How many requests may be under way: what the platform bears, once it answered at all."""
+        return self._flight.allowed if self._is_proven else 1
 
     def _claim(self) -> list[Sendable]:
         """The batches to arm now. None while the pace or the platform asks to wait: arming starts the key's clock."""
         claimed: list[Sendable] = []
         self._claimed_ids = set()
-        slots = (self._settings.in_flight if self._is_proven else 1) - len(self._in_flight)
+        slots = self._slots() - len(self._in_flight)
         while len(claimed) < slots:
             now_s = self._time_s()
             if now_s < max(self._pace.next_s, self._paused_until_s):
@@ -518,6 +525,7 @@ class Sender:
 
     def _dispatch(self, sendable: Sendable, arming: Arming) -> None:
         self._in_flight[sendable.id] = sendable
+        self._tickets[sendable.id] = self._flight.begin()
         if self._quiet_since_s is None:
             self._quiet_since_s = self._time_s()
         if sendable.batch.sends > 1:
@@ -557,6 +565,8 @@ class Sender:
             batch = replace(batch, is_ambiguous=batch.is_ambiguous or not self._is_past(sendable))
         step = settle(batch, outcome, phones=phones, jitter=self._jitter())
         self._learn(exchange, outcome, step)
+        is_overload = isinstance(outcome, (NotExecuted, Unknown))
+        self._flight.end(self._tickets.pop(sendable.id), exchange.elapsed_s, is_overload=is_overload)
         if self._is_stuck(sendable, outcome):
             step = park(step.batch, f"the platform keeps answering {_name(outcome)}")
         date = exchange.server_date if isinstance(exchange, Answer) else None

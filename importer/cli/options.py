@@ -187,7 +187,7 @@ LEDGER_OPTION: Sequence[Callable[[F], F]] = (
 )  # fmt: skip
 
 SEND_OPTIONS: Sequence[Callable[[F], F]] = (
-    click.option("--in-flight", type=click.IntRange(1, 256), default=8, show_default=True, help="Requests under way at once."),
+    click.option("--in-flight", type=click.IntRange(1, 256), default=8, show_default=True, help="The most requests under way at once; fewer where the platform is slow or refuses."),
     click.option("--rate", type=click.FloatRange(min=0, min_open=True), metavar="ROWS/S", help="At most so many rows a second."),
     click.option("--timeout", type=_DURATION, default="90s", show_default=True, help="For one whole request."),
     click.option("--patience", type=_DURATION, default="60s", show_default=True, help="No useful answer for so long: stop, exit 7."),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
     from pyroaring import BitMap
 
-RUN_ROWS = 2_000_000
+RUN_ROWS = 1_000_000
 BLOCK_KEYS = 1024
 FEW_KEYS = 2_000  # up to so many are looked up one by one
 NEAR_ROUNDS = 4
@@ -40,7 +40,8 @@ class KeyIndex:
     def __init__(self, connection: sqlite3.Connection, *, run_rows: int = RUN_ROWS) -> None:
         self._connection = connection
         self._run_rows = run_rows
-        self._filter: BitMap | None = None
+        self._filter: BitMap | None = None  # of all keys but the recent ones: few large additions are far cheaper
+        self._recent: list[pl.Series] = []
         self._tail: list[pl.DataFrame] = []  # keys in no run yet: `key` (its first 8 bytes), `row_id`
         self._tail_rows = 0
         self._runs: list[_Run] = []
@@ -50,11 +51,16 @@ class KeyIndex:
 
     def note(self, keys: pl.DataFrame) -> None:
         """Adds keys that were just committed. **Shapes**: `key` (Binary), `row_id`."""
+        import polars as pl
+
         if self._filter is None:
             return  # it will be read with all the others
-        self._filter |= _short_keys(keys["key"])
         self._tail.append(_hashed(keys))
         self._tail_rows += keys.height
+        self._recent.append(keys.select(_short()).to_series())
+        if sum(map(len, self._recent)) >= _READ_ROWS // 4:
+            self._filter |= _set_of(pl.concat(self._recent))
+            self._recent = []
 
     def write_run(self) -> _Run | None:
         """Writes a run if enough keys are in none; `wrote` is called with it once the transaction is committed."""
@@ -103,11 +109,11 @@ class KeyIndex:
         import polars as pl
 
         known = self._loaded()
-        hits = _short_keys(asked["key"]) & known if known else known
-        if not hits:
-            return asked.clear()
-        wanted = pl.Series("short", hits.to_array(), dtype=pl.UInt32)
-        return asked.with_columns(short=_short()).join(wanted.to_frame(), on="short", how="semi").drop("short")
+        short = asked.select(_short()).to_series()
+        likely = pl.Series(map(known.__contains__, short.to_list()), dtype=pl.Boolean)
+        if self._recent:
+            likely |= short.is_in(pl.concat(self._recent).implode())
+        return asked.filter(likely)
 
     def _loaded(self) -> BitMap:
         """The filter; made of all packs when it is first needed."""
@@ -116,11 +122,13 @@ class KeyIndex:
 
             self._runs = list(_runs_in(self._connection))
             last = max((run.last_row_id for run in self._runs), default=0)
-            self._filter, self._tail, self._tail_rows = BitMap(), [], 0
-            for keys in _packed_keys(self._connection, 0, last):
-                self._filter |= _short_keys(keys["key"])
-            for keys in _packed_keys(self._connection, last, None):
-                self.note(keys)
+            self._filter, self._recent, self._tail, self._tail_rows = BitMap(), [], [], 0
+            for packs in _pieces(_packs_from(self._connection, 0, last)):
+                self._filter |= _set_of(_short_keys_of(packs))
+            for packs in _pieces(_packs_from(self._connection, last + 1, None)):
+                self._filter |= _set_of(_short_keys_of(packs))
+                self._tail.append(_hashed_keys_of(packs))
+                self._tail_rows += self._tail[-1].height
         return self._filter
 
     def _near(self, asked: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
@@ -278,8 +286,8 @@ def unheld(connection: sqlite3.Connection, most: int = 20) -> list[int]:
     missing: list[int] = []
     for run in _runs_in(connection):
         whole = _whole(connection, run)
-        for keys in _packed_keys(connection, run.first_row_id - 1, run.last_row_id):
-            lost = _hashed(keys).join(whole, on=["key", "row_id"], how="anti")
+        for packs in _pieces(_packs_from(connection, run.first_row_id, run.last_row_id)):
+            lost = _hashed_keys_of(packs).join(whole, on=["key", "row_id"], how="anti")
             missing += lost["row_id"].head(most - len(missing)).to_list()
     return missing
 
@@ -293,26 +301,33 @@ def _packs_from(connection: sqlite3.Connection, first_row_id: int, last_row_id: 
     return (Pack(*row) for row in found)
 
 
-def _packed_keys(connection: sqlite3.Connection, after: int, last: int | None) -> Iterator[pl.DataFrame]:
-    """The keys of packed rows behind one, a million or so at a time."""
+def _pieces(packs: Iterator[Pack]) -> Iterator[list[Pack]]:
+    """Packs of a million rows or so."""
     waiting: list[Pack] = []
     rows = 0
-    for pack in _packs_from(connection, after + 1, last):
+    for pack in packs:
         waiting.append(pack)
         rows += pack.size_rows
         if rows >= _READ_ROWS:
-            yield keys_of(waiting)
+            yield waiting
             waiting, rows = [], 0
     if waiting:
-        yield keys_of(waiting)
+        yield waiting
 
 
-def keys_of(packs: Sequence[Pack]) -> pl.DataFrame:
-    """All keys of packs, each with its row's id."""
+def _hashed_keys_of(packs: Sequence[Pack]) -> pl.DataFrame:
+    """All keys of packs by their first 8 bytes (`key`), each with its row's id, without making each key first."""
     import polars as pl
 
-    both = pl.concat([_keys_of_packs(packs, "row_keys"), _keys_of_packs(packs, "identities")])
-    return both.select("key", "row_id")
+    runs = [(run, pack) for pack in packs for run in (pack.row_keys, pack.identities) if run]
+    words = array("q", b"".join(run for run, _ in runs))
+    keys = words[:: KEY_BYTES // words.itemsize]
+    if sys.byteorder == "little":
+        keys.byteswap()
+    row_ids = array("q")
+    for _, pack in runs:
+        row_ids.extend(range(pack.first_row_id, pack.first_row_id + pack.size_rows))
+    return pl.DataFrame({"key": pl.Series(keys, dtype=pl.Int64), "row_id": pl.Series(row_ids, dtype=pl.Int64)})
 
 
 def _keys_of_packs(packs: Sequence[Pack], column: str) -> pl.DataFrame:
@@ -337,11 +352,15 @@ def _keys_of_packs(packs: Sequence[Pack], column: str) -> pl.DataFrame:
 
 
 def _first(found: pl.DataFrame) -> int:
-    return int(found["row_id"].sort()[0])
+    import polars as pl
+
+    return int(found.select(pl.col("row_id").min()).item())
 
 
 def _last(found: pl.DataFrame) -> int:
-    return int(found["row_id"].sort()[-1])
+    import polars as pl
+
+    return int(found.select(pl.col("row_id").max()).item())
 
 
 def _cut(run: bytes) -> list[bytes]:
@@ -369,14 +388,24 @@ def _hashed(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def _short() -> pl.Expr:
+    """The first 32 bits of `key`."""
     import polars as pl
 
     return pl.col("key").bin.slice(0, 4).bin.reinterpret(dtype=pl.UInt32, endianness="big")
 
 
-def _short_keys(keys: pl.Series) -> BitMap:
-    """The first 32 bits of each key."""
+def _short_keys_of(packs: Sequence[Pack]) -> pl.Series:
+    """The first 32 bits of every key of these packs, without making each key first."""
+    import polars as pl
+
+    words = array("I", b"".join(run for pack in packs for run in (pack.row_keys, pack.identities) if run))
+    short = words[:: KEY_BYTES // words.itemsize]
+    if sys.byteorder == "little":
+        short.byteswap()
+    return pl.Series(short, dtype=pl.UInt32)
+
+
+def _set_of(short: pl.Series) -> BitMap:
     from pyroaring import BitMap
 
-    short = keys.rename("key").to_frame().select(_short()).to_series().sort()
-    return BitMap(array("I", short.to_list()))
+    return BitMap(array("I", short.sort().to_list()))
