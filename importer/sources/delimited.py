@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import polars as pl
 
@@ -22,6 +22,8 @@ from importer.sources.opening import LocalFile
 from importer.sources.records import RAW_CHARS, Piece, ReadOptions, Shape, Tally
 from importer.sources.scanner import RecordScanner, split_record
 from importer.sources.translation import polars_translated
+
+Item = TypeVar("Item")
 
 EXPLANATIONS: Final = {
     "undecodable": "the row has bytes that are not {encoding}; save the list as UTF-8 or name its encoding",
@@ -126,7 +128,7 @@ class DelimitedReader:
         )
 
 
-def ahead(items: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items, the next one being made in a thread while this one is used. One thread, one item ahead."""
     with ThreadPoolExecutor(1, thread_name_prefix="list-scanner") as pool:
         coming = pool.submit(next, items, None)

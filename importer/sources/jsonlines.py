@@ -15,6 +15,7 @@ import polars as pl
 
 from importer.errors import ListProblem
 from importer.sources.bytestream import Digest, new_digest, text_blocks
+from importer.sources.delimited import ahead
 from importer.sources.dialect import check_width, column_names
 from importer.sources.layouts import Layouts, columns_of
 from importer.sources.opening import LocalFile
@@ -102,7 +103,7 @@ def json_lines_shape(file: LocalFile, compression: str | None, encoding: str, op
     names: dict[str, None] = {}
     layouts = Layouts()
     is_blank = True
-    for lines, _ in _lines(file, shape, options, new_digest()):
+    for lines, _ in ahead(_lines(file, shape, options, new_digest())):
         is_blank = is_blank and not lines.height
         for keys in _keys(lines, layouts, options):
             names.update(dict.fromkeys(keys))
@@ -130,8 +131,8 @@ def _is_sound(options: ReadOptions) -> pl.Expr:
     return pl.col("flaw").is_null() & (pl.col("text").str.len_bytes() <= options.max_cell_bytes)
 
 
-def _lines(file: LocalFile, shape: Shape, options: ReadOptions, digest: Digest) -> Iterator[tuple[pl.DataFrame, int]]:
-    """Per block the lines that are not blank (row_no, text, flaw), and how many there are, counted another way."""
+def _lines(file: LocalFile, shape: Shape, options: ReadOptions, digest: Digest) -> Iterator[tuple[pl.DataFrame, bytes]]:
+    """Per block the lines that are not blank (row_no, text, flaw), and the block itself."""
     first = 1
     with file.opened() as stream:
         for block in text_blocks(
@@ -146,10 +147,7 @@ def _lines(file: LocalFile, shape: Shape, options: ReadOptions, digest: Digest) 
             row_no = pl.int_range(first, first + lines.height, dtype=pl.Int64).alias("row_no")
             first += lines.height
             is_blank = pl.col("text").str.strip_chars(BLANKS) == ""
-            yield (
-                lines.select(row_no, "text", "flaw").filter(~is_blank),
-                sum(map(bool, map(bytes.strip, block.splitlines()))),
-            )
+            yield lines.select(row_no, "text", "flaw").filter(~is_blank), block
 
 
 class JsonLinesReader:
@@ -164,10 +162,10 @@ class JsonLinesReader:
     def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The rows from `first_row_no` on; all of the file is counted into `tally`."""
         digest = new_digest()
-        for lines, counted in _lines(self._file, self._shape, self._options, digest):
+        for lines, block in ahead(_lines(self._file, self._shape, self._options, digest)):
             wanted = lines.filter(pl.col("row_no") >= first_row_no)
             piece = self._piece(wanted)
-            tally.witness_rows += counted
+            tally.witness_rows += sum(map(bool, map(bytes.strip, block.splitlines())))
             tally.read_rows += lines.height - wanted.height + piece.rows.height + piece.bad.height
             yield piece
         tally.sha256 = digest.hexdigest()

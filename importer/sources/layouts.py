@@ -101,9 +101,9 @@ def columns_of(layout: Layout, texts: pl.Series) -> pl.DataFrame | None:
     values = texts.str.strip_prefix(first).str.strip_suffix(last)
     data = values.str.join("\n").item().encode() if values.len() else b""
     for piece in between:
-        if data.count(piece.encode()) != texts.len():
-            return None
         data = data.replace(piece.encode(), ABSENT.encode())
+    if data.count(ABSENT.encode()) != texts.len() * len(between):
+        return None
     header = ABSENT.join(map(str, range(len(layout.keys)))).encode()
     raw = pl.read_csv(
         io.BytesIO(header + b"\n" + data + b"\n"),
@@ -114,16 +114,24 @@ def columns_of(layout: Layout, texts: pl.Series) -> pl.DataFrame | None:
     )
     if raw.shape != (texts.len(), len(layout.keys)):
         return None
-    return pl.DataFrame([_meant(raw.to_series(no)).alias(key) for no, key in enumerate(layout.keys)])
+    raw.columns = list(layout.keys)
+    return _meant(raw)
 
 
-def _meant(raw: pl.Series) -> pl.Series:
+def _meant(raw: pl.DataFrame) -> pl.DataFrame:
     """What JSON values mean, as text."""
-    cell = pl.col("raw")
-    meant = pl.when(cell != "null").then(cell.str.strip_prefix('"').str.strip_suffix('"'))
-    cells = raw.alias("raw").to_frame().select(meant.alias("cell")).to_series()
+    cell = pl.all()
+    cells = raw.select(pl.when(cell != "null").then(cell.str.strip_prefix('"').str.strip_suffix('"')).name.keep())
+    escaped = raw.select(pl.all().str.contains("\\", literal=True).any()).row(0)
+    if not any(escaped):
+        return cells
+    names = [name for name, has_escapes in zip(raw.columns, escaped, strict=True) if has_escapes]
+    return cells.with_columns(_with_escapes_meant(raw[name], cells[name]) for name in names)
+
+
+def _with_escapes_meant(raw: pl.Series, cells: pl.Series) -> pl.Series:
     escaped = raw.str.contains("\\", literal=True).arg_true()
-    return cells.scatter(escaped, _unescaped(raw[escaped].to_list())) if escaped.len() else cells
+    return cells.scatter(escaped, _unescaped(raw[escaped].to_list()))
 
 
 def _unescaped(values: Sequence[str]) -> pl.Series:
