@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
+from workbench import Bench
 
 from importer.errors import ListProblem
+from importer.model import ReadingProgress
 from importer.run.choosing import list_name_of
 from importer.sources import ReadOptions, open_list, shown_name
 from importer.sources.remote import STORES, Store
@@ -180,6 +183,32 @@ def test_https_is_read_when_its_certificate_is_trusted(tmp_path: Path) -> None:
 
 def open_web(address: str, spool_dir: Path, **options: Any) -> Any:
     return open_list([address], ReadOptions(**options), stdin=io.BytesIO(), spool_dir=spool_dir)
+
+
+class Interrupted(list[Any]):
+    """Hears a run's events, and stops it once rows are taken in."""
+
+    def append(self, event: Any) -> None:
+        super().append(event)
+        if isinstance(event, ReadingProgress):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("headers", "how"), [({"ETag": '"v1"'}, "continued"), ({}, "reopened")])
+def test_an_unfinished_import_goes_on_by_the_tag_of_its_object(
+    bench: Bench, headers: Mapping[str, str], how: str
+) -> None:
+    """Without one it is read anew. Either way every row is called once, and no secret is in the ledger."""
+    body = b"phone,name\n" + b"".join(b"1650555%04d,Ann\n" % number for number in range(100, 120))
+    with web({"/list.csv": Page(body=body, headers=headers)}) as server:
+        address = server.origin.replace("://", f"://ann:{SECRET}@") + f"/list.csv?token={SECRET}"
+        with pytest.raises(KeyboardInterrupt):
+            replace(bench, events=Interrupted()).run(address, chunk_rows=5)
+        report = bench.run(address, chunk_rows=5)
+    assert (report.balance.read, report.balance.accepted) == (20, 20)
+    assert [event.kind for event in bench.events if getattr(event, "kind", "") in ("continued", "reopened")] == [how]
+    assert not [path for path in bench.folder.iterdir() if SECRET.encode() in path.read_bytes()]
+    assert not list(bench.folder.glob("*.spool"))
 
 
 # --- stores -----------------------------------------------------------------------------------------------------------
