@@ -24,6 +24,7 @@ from importer.ledger.intake_book import IntakeBook
 from importer.ledger.numberset import count_by_calling_code, number_set
 from importer.ledger.opening import open_reader, open_writer, translated
 from importer.ledger.outcome_book import OutcomeBook
+from importer.ledger.packs import LEAST_ROWS
 from importer.ledger.records import Campaign, Held, Import
 from importer.ledger.requests import Content, Inbox
 from importer.ledger.schema import judge_schema
@@ -64,9 +65,17 @@ class Ledger:
     """
 
     def __init__(
-        self, path: Path, owner: Owner, *, now_ms: int, is_network_fine: bool = False, mounts: Path = MOUNTS
+        self,
+        path: Path,
+        owner: Owner,
+        *,
+        now_ms: int,
+        is_network_fine: bool = False,
+        mounts: Path = MOUNTS,
+        least_packed_rows: int = LEAST_ROWS,
     ) -> None:
         self.path = path
+        self._least_packed_rows = least_packed_rows
         self._is_network_fine = is_network_fine
         self._mounts = mounts
         self.requests = Inbox(path)
@@ -100,7 +109,7 @@ class Ledger:
             self._connection.close()
             raise
         self.store = Store(self._connection, self.path)
-        self.intake = IntakeBook(self.store)
+        self.intake = IntakeBook(self.store, least_packed_rows=self._least_packed_rows)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
         self.dnc = DncBook(self.store)

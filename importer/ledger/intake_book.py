@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from importer.errors import LedgerProblem
 from importer.ledger.key_index import KeyIndex
 from importer.ledger.opening import as_record, translated
-from importer.ledger.packs import Packer, pack_of_row, unfold
+from importer.ledger.packs import LEAST_ROWS, Packer, pack_of_row, unfold
 from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, Loose, NewBatch
 from importer.ledger.store import Store
@@ -48,8 +48,9 @@ def import_from_row(row: Sequence[Any]) -> Import:
 class IntakeBook:
     """What intake reads and writes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, least_packed_rows: int = LEAST_ROWS) -> None:
         self._store = store
+        self._least_packed_rows = least_packed_rows
         self._keys = KeyIndex(store.connection)
         self._phones = PhoneIndex(store.connection)
 
@@ -423,7 +424,13 @@ class IntakeBook:
         batch_id, first_row_id = self._next_id("batches"), chunk.first_row_id
         spans = [(first_row_id + rows[0], first_row_id + rows[-1]) for rows in chunk.members]
         self.freeze(an_import.id, chunk.batches, spans, batch_id, now_ms)
-        packer = Packer(chunk.rows, import_id=an_import.id, revision=an_import.revision, first_row_id=first_row_id)
+        packer = Packer(
+            chunk.rows,
+            import_id=an_import.id,
+            revision=an_import.revision,
+            first_row_id=first_row_id,
+            least_rows=self._least_packed_rows,
+        )
         apart: list[tuple[int, int, int]] = []
         for this_id, rows in enumerate(chunk.members, batch_id):
             if packer.fits(rows):

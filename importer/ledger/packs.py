@@ -189,8 +189,17 @@ class Packer:
     **Shapes**: `frame` has file_no, row_no, phone, row_key and identity; its row i gets the id `first_row_id + i`.
     """
 
-    def __init__(self, frame: pl.DataFrame, *, import_id: int, revision: int, first_row_id: int) -> None:
+    def __init__(
+        self,
+        frame: pl.DataFrame,
+        *,
+        import_id: int,
+        revision: int,
+        first_row_id: int,
+        least_rows: int = LEAST_ROWS,
+    ) -> None:
         self._frame = frame
+        self._least_rows = least_rows
         self._facts = import_id, revision
         self._first_row_id = first_row_id
         self._columns: _Columns | None = None
@@ -198,7 +207,7 @@ class Packer:
 
     def fits(self, members: Sequence[int]) -> bool:
         """Whether a batch can be packed: large, its rows one after another, and of one file."""
-        if len(members) < LEAST_ROWS or not isinstance(members, range):
+        if len(members) < self._least_rows or not isinstance(members, range):
             return False
         file_nos = self._frame["file_no"]
         return bool(file_nos[members[0]] == file_nos[members[-1]])

@@ -17,6 +17,7 @@ import httpx
 from workbench import OWNER
 
 from importer.ledger import DoubtBook, IntakeBook, Ledger, SendBook
+from importer.ledger.packs import LEAST_ROWS
 from importer.ledger.store import Store
 
 
@@ -57,12 +58,12 @@ class DyingStore(Store):
 
 
 class DyingLedger(Ledger):
-    """A real ledger in a real file, of a process that may die."""
+    """A real ledger in a real file, of a process that may die. Batches of `least_packed_rows` rows are packed."""
 
-    def __init__(self, path: Path, crossings: Crossings) -> None:
+    def __init__(self, path: Path, crossings: Crossings, least_packed_rows: int = LEAST_ROWS) -> None:
         super().__init__(path, OWNER, now_ms=1_700_000_000_000)
         self.store = DyingStore(self.store.connection, path, crossings)
-        self.intake = IntakeBook(self.store)
+        self.intake = IntakeBook(self.store, least_packed_rows=least_packed_rows)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
 

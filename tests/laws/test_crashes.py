@@ -16,6 +16,7 @@ import httpx
 import pytest
 from workbench import TOKEN, Bench, Platform, changed_at, number, people, write_list
 
+from importer.ledger.packs import LEAST_ROWS
 from importer.run import RunReport
 from importer.sandbox import Sandbox
 
@@ -34,13 +35,13 @@ def in_process(folder: Path, *faults: str) -> Iterator[Platform]:
         yield Platform(sandbox=sandbox, db=folder / "platform.db", origin="http://localhost")
 
 
-def mortal(folder: Path, platform: Platform, crossings: Crossings) -> Bench:
-    """A bench whose every run may die."""
+def mortal(folder: Path, platform: Platform, crossings: Crossings, *, is_packed: bool) -> Bench:
+    """A bench whose every run may die; its ledger keeps rows in packs, or one by one."""
     return Bench(
         folder=folder,
         origin=platform.origin,
         transport=lambda: DyingTransport(httpx.WSGITransport(app=platform.sandbox.app), crossings),
-        open_ledger=lambda path: DyingLedger(path, crossings),
+        open_ledger=lambda path: DyingLedger(path, crossings, 1 if is_packed else LEAST_ROWS),
     )
 
 
@@ -78,14 +79,14 @@ def again_edited(bench: Bench, path: Path) -> list[str]:
 AGAIN = [again_same, again_other_settings, again_edited]
 
 
-def killed_at(folder: Path, dies_at: int, again: Callable[[Bench, Path], list[str]], *faults: str) -> bool:
+def killed_at(folder: Path, dies_at: int, again: Callable[[Bench, Path], list[str]], *, is_packed: bool) -> bool:
     """Kills a run at one crossing and goes on; gives False when the run was over before it."""
     folder.mkdir()
     path = write_list(folder / "list.csv", ROWS)
-    with in_process(folder, *faults) as platform:
+    with in_process(folder) as platform:
         crossings = Crossings(dies_at=dies_at)
-        has_died = dies(lambda: mortal(folder, platform, crossings).run(path, **FIRST_RUN))
-        wanted = again(mortal(folder, platform, Crossings()), path)
+        has_died = dies(lambda: mortal(folder, platform, crossings, is_packed=is_packed).run(path, **FIRST_RUN))
+        wanted = again(mortal(folder, platform, Crossings(), is_packed=is_packed), path)
         platform.judge()
         called = platform.phones()
         assert len(set(called)) == len(called), "a number was called twice"
@@ -94,13 +95,14 @@ def killed_at(folder: Path, dies_at: int, again: Callable[[Bench, Path], list[st
     return has_died
 
 
+@pytest.mark.parametrize("is_packed", [False, True])
 @pytest.mark.parametrize("again", AGAIN)
 def test_killed_at_every_crossing_no_row_is_lost_and_none_called_twice(
-    tmp_path: Path, again: Callable[[Bench, Path], list[str]]
+    tmp_path: Path, again: Callable[[Bench, Path], list[str]], is_packed: bool
 ) -> None:
     """Every crossing of the workload is tried, until one run completes untouched."""
     tried = 0
-    while killed_at(tmp_path / str(tried + 1), tried + 1, again):
+    while killed_at(tmp_path / str(tried + 1), tried + 1, again, is_packed=is_packed):
         tried += 1
     assert 25 < tried < 80, "the workload has the writes and requests it is meant to have"
 
@@ -114,8 +116,8 @@ def test_killed_again_and_again_while_recovering_it_ends_well(tmp_path: Path, se
         for _ in range(4):
             crossings = Crossings(dies_at=dice.randint(1, 30))
             settings = {"batch_size_rows": dice.randint(1, 4), "chunk_rows": dice.randint(1, 9), "in_flight": 2}
-            dies(lambda a=crossings, b=settings: mortal(tmp_path, platform, a).run(path, **b))  # type: ignore[misc]
-        settled(mortal(tmp_path, platform, Crossings()).run(path, **FIRST_RUN))
+            dies(lambda a=crossings, b=settings: mortal(tmp_path, platform, a, is_packed=seed % 2 == 1).run(path, **b))  # type: ignore[misc]
+        settled(mortal(tmp_path, platform, Crossings(), is_packed=seed % 2 == 0).run(path, **FIRST_RUN))
         platform.has_each_once(row["phone"] for row in ROWS)
 
 
@@ -129,13 +131,15 @@ def test_killed_while_an_edited_list_is_read_anew_each_row_is_in_one_state(tmp_p
             rows = dice.sample(ROWS, dice.randint(2, len(ROWS)))
             changed_at(write_list(path, rows), times * 10)
             crossings = Crossings(dies_at=dice.randint(8, 40))
-            dies(lambda a=crossings: mortal(tmp_path, platform, a).run(path, batch_size_rows=2))  # type: ignore[misc]
+            dies(
+                lambda a=crossings: mortal(tmp_path, platform, a, is_packed=seed % 2 == 1).run(path, batch_size_rows=2)
+            )  # type: ignore[misc]
         changed_at(write_list(path, rows), 100)
-        report = mortal(tmp_path, platform, Crossings()).run(path)
+        report = mortal(tmp_path, platform, Crossings(), is_packed=seed % 2 == 0).run(path)
         settled(report)
         platform.judge()
         called = platform.phones()
         assert {row["phone"] for row in rows} <= set(called)
         assert len(called) == len(set(called))
-        again = mortal(tmp_path, platform, Crossings()).run(path)
+        again = mortal(tmp_path, platform, Crossings(), is_packed=seed % 2 == 0).run(path)
         assert again.balance.duplicate == len(rows)

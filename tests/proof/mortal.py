@@ -22,6 +22,7 @@ from importer.client import CallsApi, check_token
 from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.intake_book import IntakeBook
+from importer.ledger.packs import LEAST_ROWS
 from importer.ledger.records import Campaign, Import
 from importer.ledger.send_book import SendBook
 from importer.ledger.store import Store
@@ -118,11 +119,12 @@ def invented_rows(count: int, *, shared: int) -> list[tuple[str, str]]:
     return rows + [(phone, f"{name} again") for phone, name in rows[:shared]]
 
 
-def prepared(folder: Path, rows: list[tuple[str, str]], batch_size_rows: int) -> Prepared:
-    """Takes a list in with the real intake."""
+def prepared(folder: Path, rows: list[tuple[str, str]], batch_size_rows: int, *, is_packed: bool = False) -> Prepared:
+    """Takes a list in with the real intake; its rows are kept in packs, or one by one."""
     folder.mkdir(parents=True)
     world = World(dice=random.Random(0))
-    with Ledger(folder / "ledger.db", OWNER, now_ms=world.moment().unix_ms) as ledger:
+    least = 1 if is_packed else LEAST_ROWS
+    with Ledger(folder / "ledger.db", OWNER, now_ms=world.moment().unix_ms, least_packed_rows=least) as ledger:
         an_import = taken_in(ledger, folder, rows, batch_size_rows, world)
         assert ledger.view.balance(an_import.id).pending == len(rows)
         campaign = ledger.intake.campaign_by_id(an_import.campaign_id)

@@ -109,13 +109,13 @@ class Library:
     """The lists, each taken in once by the real intake."""
 
     folder: Path
-    shelf: dict[tuple[int, int], Prepared] = field(default_factory=dict)
+    shelf: dict[tuple[int, int, bool], Prepared] = field(default_factory=dict)
 
-    def get(self, kind: tuple[int, int]) -> Prepared:
+    def get(self, shared: int, size: int, *, is_packed: bool) -> Prepared:
+        kind = shared, size, is_packed
         if kind not in self.shelf:
-            shared, size = kind
-            made = prepared(self.folder / f"list-{shared}-{size}", invented_rows(8, shared=shared), size)
-            self.shelf[kind] = made
+            folder = self.folder / f"list-{shared}-{size}-{is_packed}"
+            self.shelf[kind] = prepared(folder, invented_rows(8, shared=shared), size, is_packed=is_packed)
         return self.shelf[kind]
 
 
@@ -137,7 +137,7 @@ class History:
         self.plot = Plot.of(seed, self.world.dice)
         self.parts = parts
         self.folder = folder
-        self.prepared = library.get(self.plot.list_kind)
+        self.prepared = library.get(*self.plot.list_kind, is_packed=seed % 2 == 1)
         self.ledger_path, self.platform_path = self.prepared.copied(folder)
         self.adopted_ms: int | None = None
         self.lost_ms = 0
@@ -407,7 +407,7 @@ def _row_problems(row: RowFate, job_ids: list[str]) -> Iterator[str]:
 
 def _row_fates(ledger: sqlite3.Connection) -> Iterator[RowFate]:
     rows = ledger.execute(
-        "SELECT r.id, r.position, b.id, b.state, c.evidence, c.content FROM rows r "
+        "SELECT r.id, r.position, b.id, b.state, c.evidence, c.content FROM all_rows r "
         "LEFT JOIN batches b ON b.id = r.batch_id LEFT JOIN receipts c ON c.batch_id = b.id ORDER BY r.id"
     ).fetchall()
     items = {batch_id: items_of(body) for batch_id, body, _, _ in _bodies(ledger)}
