@@ -28,7 +28,7 @@ BLOCK_KEYS = 1024
 FEW_KEYS = 2_000  # up to so many are looked up one by one
 NEAR_ROUNDS = 4
 SAMPLE_KEYS = 8
-_READ_ROWS = 1_000_000
+_READ_ROWS = 250_000  # at once; more would show in memory
 
 # Keys asked for (`at`: their place), and the packed rows that hold them as row key or identity, with their own row key.
 FOUND_COLUMNS = ("at", "row_id", "import_id", "revision", "row_key")
@@ -58,7 +58,7 @@ class KeyIndex:
         self._tail.append(_hashed(keys))
         self._tail_rows += keys.height
         self._recent.append(keys.select(_short()).to_series())
-        if sum(map(len, self._recent)) >= _READ_ROWS // 4:
+        if sum(map(len, self._recent)) >= _READ_ROWS:
             self._filter |= _set_of(pl.concat(self._recent))
             self._recent = []
 
@@ -302,7 +302,7 @@ def _packs_from(connection: sqlite3.Connection, first_row_id: int, last_row_id: 
 
 
 def _pieces(packs: Iterator[Pack]) -> Iterator[list[Pack]]:
-    """Packs of a million rows or so."""
+    """Packs of so many rows together."""
     waiting: list[Pack] = []
     rows = 0
     for pack in packs:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pyroaring import BitMap64
 
 FEW_PHONES = 8
-_READ_ROWS = 1_000_000
+_READ_ROWS = 250_000
 
 
 class PhoneIndex:
@@ -68,7 +68,7 @@ class PhoneIndex:
                 yield pack.row(row_id - pack.first_row_id)
 
     def _read(self) -> Iterator[pl.DataFrame]:
-        """All packed numbers with their rows, a million or so at a time."""
+        """All packed numbers with their rows, some at a time."""
         waiting: list[tuple[int, int, int, bytes]] = []
         rows = 0
         for each in self._connection.execute(
