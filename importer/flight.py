@@ -8,6 +8,7 @@ measured against the best answer seen: a platform that queues shows it in nothin
 
 from __future__ import annotations
 
+FIRST = 8  # to begin with, once a first request was answered
 CUT = 0.85
 DEEP_CUT = 0.5  # when nothing came through since the last cut, or while the number still doubles
 SLOW = 3.0  # times the best answer: the platform queues what it gets
@@ -27,7 +28,7 @@ class Flight:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._allowed = 1.0
+        self._allowed = float(min(most, FIRST))
         self._is_doubling = True  # until the first sign of load
         self._tickets = 0
         self._cut_at = 0  # outcomes of requests begun before say nothing new
@@ -50,7 +51,7 @@ class Flight:
         return self._tickets
 
     def end(self, ticket: int, elapsed_s: float, *, is_overload: bool) -> None:
-        """Learns from a request that came back; `is_overload` means that it was refused for load, or not answered."""
+        """Learns from a request that came back; `is_overload` means that it was refused for load."""
         if is_overload:
             self._note_refusal(ticket)
             self._cut(ticket, CUT if self._came_through and not self._is_doubling else DEEP_CUT)

@@ -53,6 +53,7 @@ from importer.protocol import (
 )
 
 PREFETCH_BATCHES = 64
+_OVERLOADED = frozenset({"throttled", "status-503"})
 LONGEST_NAP_S = 0.5
 FRESH_KEY_AFTER_SENDS = 5
 STUCK_AFTER_SENDS = 5
@@ -565,7 +566,7 @@ class Sender:
             batch = replace(batch, is_ambiguous=batch.is_ambiguous or not self._is_past(sendable))
         step = settle(batch, outcome, phones=phones, jitter=self._jitter())
         self._learn(exchange, outcome, step)
-        is_overload = isinstance(outcome, (NotExecuted, Unknown))
+        is_overload = isinstance(outcome, (NotExecuted, Unknown)) and outcome.kind in _OVERLOADED
         self._flight.end(self._tickets.pop(sendable.id), exchange.elapsed_s, is_overload=is_overload)
         if self._is_stuck(sendable, outcome):
             step = park(step.batch, f"the platform keeps answering {_name(outcome)}")
