@@ -8,6 +8,7 @@ measured against the best answer seen: a platform that queues shows it in nothin
 
 from __future__ import annotations
 
+FEW = 4  # where no more are allowed, waiting after each refusal is enough
 FIRST = 8  # to begin with, once a first request was answered
 CUT = 0.85
 DEEP_CUT = 0.5  # when nothing came through since the last cut, or while the number still doubles
@@ -78,7 +79,7 @@ class Flight:
             self._ceiling = max(1, self.allowed - 1)
 
     def _cut(self, ticket: int, factor: float) -> None:
-        if ticket <= self._cut_at:
+        if ticket <= self._cut_at or self._most <= FEW:
             return
         self._allowed = max(1.0, min(self._allowed * factor, self._allowed - 1))
         self._cut_at = self._grown_at = self._tickets
