@@ -108,6 +108,10 @@ def reject_lines(counts: Iterable[tuple[str, int]]) -> list[str]:
     return [f"{rows:>12,}  {reason.replace('_', ' ')}" for reason, rows in counts]
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def intention_text(intention: Intention) -> str:
     """What is about to happen, for a person to look at once."""
     campaign = intention.campaign
@@ -116,7 +120,7 @@ def intention_text(intention: Intention) -> str:
         f"Campaign      {named} at {intention.origin}",
         f"List          {intention.list_name}" + (f", round {intention.round_name}" if intention.round_name else ""),
         f"Ledger        {intention.ledger}",
-        f"To call       {intention.to_send_rows:,} rows in about {intention.requests:,} requests",
+        f"To call       {_counted(intention.to_send_rows, 'row')} in about {_counted(intention.requests, 'request')}",
     ]
     if intention.already_rows or intention.changed_rows:
         lines.append(f"Not again     {_not_again(intention)}")
