@@ -63,15 +63,29 @@ def _taken(values: list[_T], rows: Sequence[int]) -> list[_T]:
 
 
 def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:
-    """Row indices of each batch before the byte cap."""
+    """Row indices of each batch before the byte cap; a range wherever no number repeats within the block."""
+    blocks = [range(at, min(at + batch_size_rows, phone.len())) for at in range(0, phone.len(), batch_size_rows)]
     if phone.n_unique() == phone.len():
-        return [range(i, min(i + batch_size_rows, phone.len())) for i in range(0, phone.len(), batch_size_rows)]
-    frame = pl.DataFrame({"phone": phone}).with_row_index("row")
-    numbered = frame.with_columns(block=pl.col("row") // batch_size_rows).with_columns(
-        nth=pl.int_range(pl.len()).over("block", "phone")
+        return list(blocks)
+    apart = _apart(phone, batch_size_rows)
+    return [group for number, block in enumerate(blocks) for group in apart.get(number, [block])]
+
+
+def _apart(phone: pl.Series, batch_size_rows: int) -> dict[int, list[Sequence[int]]]:
+    """The blocks in which a number repeats: the first row of every number, the second of every number, and so on."""
+    frame = pl.DataFrame({"phone": phone}).with_row_index("row").with_columns(block=pl.col("row") // batch_size_rows)
+    repeating = frame.filter(pl.struct("block", "phone").is_duplicated())["block"].unique()
+    grouped = (
+        frame.filter(pl.col("block").is_in(repeating.implode()))
+        .with_columns(nth=pl.int_range(pl.len()).over("block", "phone"))
+        .sort("block", "nth", "row")
+        .group_by("block", "nth", maintain_order=True)
+        .agg("row")
     )
-    grouped = numbered.sort("block", "nth", "row").group_by("block", "nth", maintain_order=True).agg("row")
-    return list(grouped["row"].to_list())
+    found: dict[int, list[Sequence[int]]] = {}
+    for block, rows in zip(grouped["block"].to_list(), grouped["row"].to_list(), strict=True):
+        found.setdefault(block, []).append(rows)
+    return found
 
 
 def _under_cap(group: Sequence[int], items: list[str]) -> list[Sequence[int]]:

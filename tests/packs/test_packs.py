@@ -271,3 +271,17 @@ def test_row_ids_are_never_used_twice(tmp_path: Path, bench: Bench) -> None:
             unfold(ledger.store.connection, 1)
             ledger.store.connection.execute("DELETE FROM rows WHERE id = ?", [SIZE])
         assert ledger.intake.next_row_id() == SIZE + 1
+
+
+def test_a_number_that_stands_twice_costs_only_its_own_block_the_pack(bench: Bench, platform: Platform) -> None:
+    """Real lists repeat numbers with other content: the other batches are packed all the same."""
+    rows = people(SIZE * 4)
+    rows[SIZE + 3]["phone"] = rows[SIZE + 1]["phone"]
+    report = bench.run(write_list(bench.folder / "a.csv", rows), batch_size_rows=SIZE)
+    assert report.balance.accepted == len(rows)
+    assert ask(bench.ledger_path, "SELECT sum(size_rows) FROM row_packs") == [(SIZE * 3,)]
+    assert ask(bench.ledger_path, "SELECT size_rows FROM batches ORDER BY id") == [
+        (SIZE,), (SIZE - 1,), (1,), (SIZE,), (SIZE,)
+    ]  # fmt: skip
+    assert findings(bench.ledger_path) == []
+    platform.judge()
