@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test ship torture fuzz check format lint types layers lock clean
+.PHONY: help setup demo test ship torture fuzz check format lint types layers site lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,7 +42,7 @@ bench-full: $(READY) ## The same with ten million rows: an hour
 fuzz: $(READY) ## Broken lists of every kind, read for MINUTES (30) from SEED (1)
 	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED)
 
-check: format lint types layers test ## What decides: format, lint, types, import layers, tests
+check: format lint types layers site test ## What decides: format, lint, types, import layers, the pages, tests
 
 format: $(READY)
 	$(BIN)/ruff format --check .
@@ -55,6 +55,9 @@ types: $(READY)
 
 layers: $(READY)
 	$(BIN)/lint-imports
+
+site: $(READY) ## The pages of docs/ as a site, in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: $(READY) ## Bring the lock file up to date
 	$(BIN)/python -m pip install --quiet uv
