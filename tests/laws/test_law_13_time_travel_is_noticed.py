@@ -69,6 +69,21 @@ def test_law_13_a_lost_ledger_is_adopted_within_the_window(bench: Bench, platfor
     platform.has_each_once(number(place) for place in range(6))
 
 
+def test_law_13_a_lost_ledger_may_have_cut_its_batches_elsewhere(serve: Serve, tmp_path: Path) -> None:
+    """Call jobs that would make a whole batch here may be a part of another one there: a person decides."""
+    now = hurried(20)
+    platform = serve(clock=lambda: now().unix_ms / 1000)
+    bench = Bench(folder=tmp_path, origin=platform.origin, now=now)
+    since_ms = bench.now().unix_ms - 5_000
+    twice = [{**row, "name": f"{row['name']} again"} for row in people(2)]
+    source = write_list(tmp_path / "a.csv", [*people(4), *twice])
+    bench.run(source, first_rows=2)
+    bench.ledger_path.unlink()
+    report = bench.run(source, adopt_since_ms=since_ms, quiet_s=20.0)
+    assert (report.exit_code, report.balance.accepted, report.balance.in_doubt) == (8, 0, 6)
+    platform.has_each_once(number(place) for place in range(2))
+
+
 def test_law_13_a_lost_ledger_is_looked_up_after_the_window(serve: Serve, tmp_path: Path) -> None:
     """Too old for its keys: every batch counts as in doubt since then; half was sent, and only the rest goes out."""
     now = hurried(20)

@@ -17,7 +17,7 @@ from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
 from importer.model import Answer, Exchange, NoAnswer
-from importer.protocol import Arming, Batch, Finding, State, Window
+from importer.protocol import Arming, Batch, State, Window
 from importer.reconcile import Reconciler
 from importer.sender import Carrier, Sender
 
@@ -232,13 +232,6 @@ class NeverLooks(Reconciler):
         return 0
 
 
-class WholeIsWhole(Reconciler):
-    """Call jobs that fit a batch are its own, even where a lost ledger may have cut another one so."""
-
-    def _settle_found(self, *values: Any, is_adopted: bool) -> dict[int, Finding]:
-        return super()._settle_found(*values, is_adopted=False)
-
-
 ENDLESS = Window(window_s=1e9)
 
 
@@ -271,12 +264,11 @@ PLANTED: dict[str, Parts] = {
     "a new day for an old key": _sent(NewDayForAnOldKey),
     "our clock for theirs": _doubted(OursForTheirs),
     "claims are ignored": _doubted(ClaimsNothing),
-    "a lost ledger is trusted": Parts(sender=TrustsTheLost),
+    "a lost ledger is trusted": Parts(sender=TrustsTheLost, reconciler=NeverLooks),  # either alone is made good
     "no window": Parts(window=ENDLESS),
     "blindly again": Parts(sender=BlindlyAgain, window=ENDLESS),
     "no quiet period": Parts(quiet_s=0.0),
     "other keys at once": Parts(sender=HastyParts),
     "an old verdict stands": Parts(sender=OldVerdicts),
     "what was lost is not looked for": Parts(reconciler=NeverLooks),
-    "a lost ledger cut as this one": Parts(reconciler=WholeIsWhole),
 }
