@@ -40,7 +40,8 @@ def test_a_batch_that_may_still_arrive_waits_whole_when_a_number_of_it_is_put_on
     bench.run(write_list(tmp_path / "a.csv", people(4)), window=window, patience_s=600.0, in_doubt="hold")
     with Ledger(bench.ledger_path, OWNER, now_ms=machine.now().unix_ms) as ledger:
         ledger.dnc.add("own", number_set([int(number(2).removeprefix("+"))]), now_ms=machine.now().unix_ms)
-    waits = bench.send(1, window=Window(window_s=900.0, margin_s=600.0, request_s=10.0), quiet_s=40.0)
+    far = Window(window_s=90_000.0, margin_s=60_000.0, request_s=10.0)  # nothing of this test is so long ago
+    waits = bench.send(1, window=far, quiet_s=40.0)
     assert (waits.exit_code, waits.balance.pending) == (7, 4)
     assert "do-not-call" in next(each.text for each in bench.events if isinstance(each, Notice) and "wait" in each.text)
     done = bench.send(1, window=window, quiet_s=40.0)
