@@ -9,7 +9,6 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -244,10 +243,12 @@ def test_the_filter_redacts_messages_arguments_and_tracebacks() -> None:
 
 def test_the_http_libraries_are_quiet_unless_somebody_asked() -> None:
     """Their loggers stand at WARNING after a client is made, and a level that was chosen stays chosen."""
-    chosen: Any = logging.getLogger("httpcore.http11")
-    before = chosen.level
+    chosen, unasked = logging.getLogger("httpcore.http11"), logging.getLogger("httpx")
+    before = chosen.level, unasked.level
     chosen.setLevel(logging.ERROR)
+    unasked.setLevel(logging.NOTSET)
     CallsApi("https://api.example", TOKEN)
-    assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
+    assert not unasked.isEnabledFor(logging.INFO)
     assert chosen.level == logging.ERROR
-    chosen.setLevel(before)
+    chosen.setLevel(before[0])
+    unasked.setLevel(before[1])

@@ -43,7 +43,7 @@ def test_the_messy_sample_list_is_told_kind_by_kind(shop: Shop) -> None:
         "6 digits: 1 · 7 digits: 1", "(only spaces)", "with another digit: 80 · with +: 43",
         "letters were read as on a keypad", "would send 108 rows in 2 requests.",
     ):  # fmt: skip
-        assert words in said
+        assert words in " ".join(said.split())
 
 
 @pytest.mark.parametrize("columns", [40, 80])

@@ -270,5 +270,4 @@ PLANTED: dict[str, Parts] = {
     "no quiet period": Parts(quiet_s=0.0),
     "other keys at once": Parts(sender=HastyParts),
     "an old verdict stands": Parts(sender=OldVerdicts),
-    "what was lost is not looked for": Parts(reconciler=NeverLooks),
 }

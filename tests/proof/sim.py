@@ -20,7 +20,7 @@ import tempfile
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,6 +44,7 @@ from .world import (
     HOUR_MS,
     MINUTE_MS,
     REPORT_DELAY_S,
+    SAID_NO,
     START_MS,
     Gate,
     Killed,
@@ -173,7 +174,7 @@ class History:
         for number in range(dice.randint(1, STORMS)):
             weather = stormy(dice)
             if self.plot.is_ledger_lost:
-                weather = replace(weather, wall_jump=0.0)
+                weather = replace(weather, wall_jump=0.0, fates=self._fates_before_loss(weather))
             self._process(weather)
             self._between()
             if self.plot.is_ledger_lost and number == 0:
@@ -279,8 +280,15 @@ class History:
             first_rows=None if is_calm or self._is_lag_and_loss() or dice.random() < 0.8 else dice.randint(1, 7),
         )
 
+    def _fates_before_loss(self, weather: Weather) -> Mapping[str, float]:
+        """All of them; but no refusal that may not come again, where its parts would not be in the reports yet."""
+        kept = {kind: weight for kind, weight in weather.fates.items() if kind not in SAID_NO}
+        if not self._is_lag_and_loss():
+            return weather.fates
+        return kept if sum(kept.values()) else {"ok": 1.0}
+
     def _is_lag_and_loss(self) -> bool:
-        """Parts cut for --first just before a ledger is lost, not yet in the reports: the one thing adopting misses."""
+        """Parts sent just before a ledger is lost, and not yet in the reports: the one thing adopting misses."""
         return self.plot.is_ledger_lost and self.plot.report_delay_s > 0
 
     def _ask_clock(self, ledger: Ledger, api: CallsApi) -> ServerClock | None:
