@@ -17,6 +17,7 @@ import signal
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, TextIO
 
+from importer.errors import UsageProblem
+
 PRIVATE_FILE_MODE = 0o600
 PRIVATE_FOLDER_MODE = 0o700
+STARTER_LOOK_S = 0.5
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -385,6 +389,32 @@ class StopSignals:
         for each in self._before:
             signal.signal(each, signal.SIG_DFL)
         self._told()
+
+    @contextlib.contextmanager
+    def with_starter(self, pid: int | None) -> Iterator[None]:
+        """While inside, the end of the process `pid` asks to drain, as SIGTERM would; None asks nothing.
+
+        Whoever was killed could not send a signal any more, and what it started would go on alone.
+        **Errors**: UsageProblem on Windows, where nobody can be asked whether a process lives.
+        """
+        if pid is not None and os.name == "nt":
+            raise UsageProblem("--stop-with is not there on Windows.")
+        is_over = threading.Event()
+        watcher = threading.Thread(target=self._watch_starter, args=(pid, is_over), name="starter", daemon=True)
+        if pid is not None:
+            watcher.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+
+    def _watch_starter(self, pid: int, is_over: threading.Event) -> None:
+        is_parent = os.getppid() == pid
+        while not is_over.wait(STARTER_LOOK_S):
+            if (is_parent and os.getppid() != pid) or not _is_alive(pid):
+                if self.received is None:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return
 
     @property
     def exit_code(self) -> int | None:

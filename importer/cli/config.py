@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from importer.errors import UsageProblem
-from importer.machine import is_terminal, read_by_others
+from importer.machine import is_terminal, read_by_others, standard_input
 
 FILE_NAME = "importer.toml"
 _TOKEN = frozenset({"token_env", "token_file"})
 _WHERE = _TOKEN | {"host"}
+LONGEST_TOKEN_BYTES = 65_536
+ON_STANDARD_INPUT = "-"
 
 TRY_SANDBOX = """Name a campaign in importer.toml, or set IMPORTER_HOST and IMPORTER_TOKEN:
   export IMPORTER_HOST=https://app.jaicp.com
@@ -172,6 +174,8 @@ def token_text(campaign: Mapping[str, Any], token_file: str | None) -> str:
 
     **Errors**: UsageProblem naming the place where none was found.
     """
+    if token_file == ON_STANDARD_INPUT:
+        return _judged_token(standard_input().read(LONGEST_TOKEN_BYTES), "standard input")
     file = token_file or campaign.get("token_file")
     if file:
         return _token_in_file(Path(str(file)).expanduser())
@@ -188,9 +192,17 @@ def _token_in_file(path: Path) -> str:
     if warning := read_by_others(path):
         say(f"Warning: the token file {warning}")
     try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
+        found = path.read_bytes()
+    except OSError as problem:
         raise UsageProblem(f"The token file {path} cannot be read.", hint=str(problem)) from None
+    return _judged_token(found, f"the token file {path}")
+
+
+def _judged_token(found: bytes, where: str) -> str:
+    try:
+        token = found.decode("utf-8").strip()
+    except UnicodeDecodeError as problem:
+        raise UsageProblem(f"{where[0].upper()}{where[1:]} cannot be read.", hint=problem.reason) from None
     if not token:
-        raise UsageProblem(f"The token file {path} is empty.")
+        raise UsageProblem(f"{where[0].upper()}{where[1:]} is empty.")
     return token

@@ -29,10 +29,13 @@ NAP_S = 0.2
 
 
 @contextlib.contextmanager
-def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool, watch: Watch | None = None) -> Iterator[Run]:
+def engine(
+    settings: RunSettings, *, is_quiet: bool, is_yes: bool, watch: Watch | None = None, starter: int | None = None
+) -> Iterator[Run]:
     """A run's parts, opened and closed; what stops it carries its balance as far as the ledger knows it.
 
     `watch` looks on: its observers are told what is drawn, its onlooker stands before the network.
+    `starter` is a process whose end asks to drain.
     """
     from importer.ledger import Ledger
     from importer.run import Run
@@ -46,6 +49,7 @@ def engine(settings: RunSettings, *, is_quiet: bool, is_yes: bool, watch: Watch 
     sending = settings.sending
     with (
         StopSignals() as signals,
+        signals.with_starter(starter),
         Progress(is_quiet=is_quiet) as progress,
         Ledger(
             settings.ledger,

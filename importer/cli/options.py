@@ -176,7 +176,7 @@ CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
         "--token-file",
         shell_complete=files,
         metavar="FILE",
-        help="A file with the campaign's token. Else IMPORTER_TOKEN.",
+        help="A file with the campaign's token, - for standard input. Else IMPORTER_TOKEN.",
     ),
     *NETWORK_OPTIONS,
 )
@@ -207,6 +207,12 @@ RUN_ONLY_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--stop-at-rejects", type=Percent(), default="20%", show_default=True, help="Above this share of bad rows nothing is sent."),
     click.option("--expect-rows", type=Bounds(), help="Outside these bounds nothing is sent."),
     click.option("--max-calls", type=click.IntRange(min=0), metavar="N", help="If more rows than this would be called, nothing is sent."),
+)  # fmt: skip
+
+# How a run stands with what started it: said by schedulers, each time anew, so not in importer.toml.
+STARTER_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--run-id", metavar="ID", help="The scheduler's name of this run: repeated after it finished, it reports the same import."),
+    click.option("--stop-with", type=click.IntRange(min=1), metavar="PID", help="Drain and stop when this process is gone."),
 )  # fmt: skip
 
 # What counts as a failure at the end.
@@ -418,6 +424,8 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
     from importer.summary import Allowance
 
     values = options.values
+    if "-" in sources and values.get("token_file") == "-":
+        raise UsageProblem("The list and the token cannot both be on standard input.", hint="Put one into a file.")
     return RunSettings(
         sources=sources,
         target=target_of(options),
@@ -445,6 +453,7 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         in_doubt=values.get("in_doubt", "reconcile"),
         quiet_s=values.get("quiet_period", 900.0),
         adopt_since_ms=values.get("adopt_since"),
+        run_id=values.get("run_id"),
         is_network_ledger_fine=options.is_network_ledger_fine,
         shows_numbers=bool(values.get("show_numbers")),
     )

@@ -244,6 +244,7 @@ class _Page:
             "import": self._import.id,
             "accepted": funnel.accepted,
             "finished": funnel.finished,
+            "done": self._is_over or funnel.is_done,
             "by_status": {status or "not shown yet": jobs for status, jobs in by_status(funnel)},
             "asked": done and done.asked,
             "not_shown": done and done.unshown,

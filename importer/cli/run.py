@@ -20,6 +20,7 @@ from importer.cli.options import (
     QUERY_OPTIONS,
     RUN_ONLY_OPTIONS,
     SEND_OPTIONS,
+    STARTER_OPTIONS,
     WATCH_OPTIONS,
     YES_OPTION,
     asked,
@@ -60,6 +61,7 @@ Examples:
     RUN_ONLY_OPTIONS,
     END_OPTIONS,
     SEND_OPTIONS,
+    STARTER_OPTIONS,
     WATCH_OPTIONS,
     (JSON_OPTION, YES_OPTION),
 )
@@ -83,7 +85,8 @@ def command(
         context.exit(_rehearse(options, sources, as_json=as_json))
     with watched(options, "run") as watch:
         settings = run_settings(options, sources)
-        with engine(settings, is_quiet=as_json or watch.is_quiet, is_yes=yes, watch=watch) as run:
+        is_quiet, starter = as_json or watch.is_quiet, options.values.get("stop_with")
+        with engine(settings, is_quiet=is_quiet, is_yes=yes, watch=watch, starter=starter) as run:
             report = run.run(settings)
         watch.ended(report)
     if as_json:

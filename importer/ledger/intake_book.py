@@ -86,6 +86,16 @@ class IntakeBook:
         )
         return [import_from_row(row) for row in rows]
 
+    def finished_import(self, campaign_id: int, list_name: str, run_id: str) -> Import | None:
+        """The newest finished import of a list that the run of this name worked on."""
+        row = self._store.one(
+            f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE campaign_id = ? AND list_name = ? "
+            "AND finished_ms IS NOT NULL AND EXISTS "
+            "(SELECT 1 FROM json_each(facts, '$.run_ids') AS each WHERE each.key = ?) ORDER BY id DESC LIMIT 1",
+            [campaign_id, list_name, run_id],
+        )
+        return row and import_from_row(row)
+
     def import_by_id(self, import_id: int) -> Import | None:
         """One import."""
         row = self._store.one(f"SELECT {_IMPORT_COLUMNS} FROM imports WHERE id = ?", [import_id])

@@ -136,14 +136,15 @@ class Run:
         return self._settle(choice.an_import, campaign, settings, clock)
 
     def _judge(self, an_import: Import, balance: Balance, settings: RunSettings) -> None:
-        """Makes the safety checks and notes whether the list passed them."""
+        """Makes the safety checks and notes whether the list passed them, and whose run it was."""
         book = self.ledger.intake
         try:
             judge_balance(balance, settings.checks)
         except ListProblem:
             book.add_facts(an_import.id, {PASSED: False})
             raise
-        book.add_facts(an_import.id, {PASSED: True})
+        named = {} if settings.run_id is None else {"run_ids": {settings.run_id: True}}
+        book.add_facts(an_import.id, {PASSED: True, **named})
 
     def send(self, an_import: Import, settings: RunSettings) -> RunReport:
         """Sends what is pending of an import whose list was read to its end; the list itself is not needed.
@@ -261,6 +262,7 @@ class Run:
             is_once_per_said=settings.once_per is not None,
             settings=_kept_settings(settings),
             batch_size_rows=settings.batch_size_rows,
+            run_id=settings.run_id,
         )
         choice = choose_import(self.ledger.intake, campaign, row_list, wanted, now_ms=self.now().unix_ms)
         self._tell_choice(choice, wanted)
@@ -274,6 +276,7 @@ class Run:
         texts = {
             "continued": f"Import {an_import.id} was not finished: going on with it.",
             "reopened": f"The list changed since import {an_import.id} was begun: what was never sent is read anew.",
+            "finished": f"This run finished import {an_import.id} before: this is its report, and nothing is sent.",
         }
         if choice.how in texts:
             self.observer(Notice(kind=choice.how, text=texts[choice.how]))

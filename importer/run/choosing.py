@@ -2,6 +2,7 @@
 
 Floor: run. An import is a list in a campaign and round. The same list under the same plan, unfinished, goes on under
 its own round; an edited one is opened anew, so that rows deleted since are not called; everything else begins afresh.
+Only where a scheduler names its runs, one that comes again after it finished is told what it did.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from importer.sources import FileInfo, RowList, content_sha256, is_unedited, sch
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The import to work on and the plan it goes under. `how` is `continued`, `reopened` or `begun`."""
+    """The import to work on and the plan it goes under. `how` is `continued`, `reopened`, `finished` or `begun`."""
 
     an_import: Import
     plan: Plan
@@ -36,6 +37,7 @@ class Wanted:
     is_once_per_said: bool
     settings: dict[str, Any]
     batch_size_rows: int
+    run_id: str | None = None
 
 
 def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wanted: Wanted, *, now_ms: int) -> Choice:
@@ -51,6 +53,8 @@ def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wante
                 candidate, mapping=wanted.plan.as_mapping(), settings=wanted.settings, files=files
             )
             return Choice(an_import=reopened, plan=wanted.plan, how="reopened")
+    if (finished := _finished(book, campaign, row_list, wanted)) is not None:
+        return finished
     begun = book.begin_import(
         campaign_id=campaign.id,
         round_name=wanted.round_name,
@@ -62,6 +66,17 @@ def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wante
         now_ms=now_ms,
     )
     return Choice(an_import=begun, plan=wanted.plan, how="begun")
+
+
+def _finished(book: IntakeBook, campaign: Campaign, row_list: RowList, wanted: Wanted) -> Choice | None:
+    """What the run of this name did already, with the same list under the same plan."""
+    found = None if wanted.run_id is None else book.finished_import(campaign.id, wanted.list_name, wanted.run_id)
+    if found is None or found.round != wanted.round_name:
+        return None
+    plan = _plan_under(found, wanted)
+    if plan.as_mapping() != found.mapping or not _is_same_list(book, found, row_list.files):
+        return None
+    return Choice(an_import=found, plan=plan, how="finished")
 
 
 def _plan_under(candidate: Import, wanted: Wanted) -> Plan:

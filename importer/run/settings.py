@@ -77,8 +77,9 @@ class RunSettings:
     """One run. `once_per` and `round_name` are None when nobody said them.
 
     `in_doubt` is `reconcile` or `hold`; `quiet_s` seconds; `adopt_since_ms` the Unix time since which a lost or
-    restored ledger may have sent. `via` is the operation rows are sent by, for as long as the import lasts; `parent` is
-    what a redial keeps of the import it was made from.
+    restored ledger may have sent. `run_id` is the name that whoever starts this run gave it and its retries. `via` is
+    the operation rows are sent by, for as long as the import lasts; `parent` is what a redial keeps of the import it
+    was made from.
     """
 
     sources: Sequence[str]
@@ -102,6 +103,7 @@ class RunSettings:
     in_doubt: str = "reconcile"
     quiet_s: float = 900.0
     adopt_since_ms: int | None = None
+    run_id: str | None = None
     is_network_ledger_fine: bool = False
     shows_numbers: bool = False
     via: str = VIA_LIST

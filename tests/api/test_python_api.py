@@ -79,6 +79,7 @@ def test_every_setting_of_the_command_has_its_argument() -> None:
     assert run is not None
     only_there = {"campaign", "host", "token_file", "ledger", "yes", "json", "rehearse", "show_numbers"}
     only_there |= {each.removeprefix("--").replace("-", "_") for each in WATCHED}  # an observer does all of it
+    only_there |= {"run_id", "stop_with"}  # for what starts the command as a process
     only_there |= {"sql", "db"}  # a program reads a query into a frame
     shown = {each.opts[0] for each in run.params if not getattr(each, "hidden", True)}
     told = {word.removeprefix("--").replace("-", "_") for word in shown} - only_there
