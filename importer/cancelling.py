@@ -120,7 +120,7 @@ class Canceller:
         outcomes = self._ledger.outcomes
         payload, policy = outcomes.field_names(an_import.id)
         rows = outcomes.rows(an_import.id)
-        wanted = rows if phones is None else (row for row in rows if int(row.item["phone"]) in phones)
+        wanted = rows if phones is None else (row for row in rows if row.phone and int(row.phone) in phones)
         return pick(wanted, where, phone=an_import.mapping["phone_column"], fields=(*payload, *policy))
 
     def _refresh(self) -> None:

@@ -31,6 +31,7 @@ _ROW_WORD = "importer.row.1"
 _IDENTITY_WORD = "importer.identity.1"
 _REQUEST_WORD = b"importer.request.1"
 _FINGERPRINT_WORD = b"importer.fingerprint.1"
+_NUMBER_WORD = b"17:importer.number.1,"
 
 
 def campaign_seed(token: str, origin: str) -> str:
@@ -217,3 +218,33 @@ def _cut_expr(digest: pl.Expr) -> pl.Expr:
 def source_fingerprint(parts: Iterable[bytes]) -> str:
     """A list's fingerprint over its files' SHA-256 digests, in order: 64 hex digits."""
     return hashlib.sha256(b"".join(netstring(part) for part in parts)).hexdigest()
+
+
+# --- numbers that were erased -----------------------------------------------------------------------------------------
+
+STAND_INS_FROM = 10**18  # a number has at most 15 digits (E.164), a stand-in has 19
+_STAND_IN_HEX = 15  # 60 bits: 10^18 and more, and still a signed 64-bit integer
+
+
+def stand_in(seed: str, phone: int) -> int:
+    """What an erased number is known by: the same number under the same seed has the same.
+
+    **Shapes**: `phone` in E.164 without its plus. **Law** `test_an_erased_number_is_known_again_by_its_stand_in_alone`.
+    """
+    message = _NUMBER_WORD + netstring(str(phone).encode())
+    digest = hmac.new(seed.encode(), message, hashlib.sha256).hexdigest()
+    return STAND_INS_FROM + int(digest[:_STAND_IN_HEX], 16)
+
+
+def stand_in_column(seed: str, phones: pl.Series) -> pl.Series:
+    """As `stand_in`, for a column of Int64."""
+    import polars as pl
+    import polars_hash  # noqa: F401 - importing it registers the `chash` namespace
+
+    digits = pl.col("phone").cast(pl.String)
+    message = pl.concat_str(
+        pl.lit(_NUMBER_WORD.decode()), digits.str.len_bytes().cast(pl.String), pl.lit(":"), digits, pl.lit(",")
+    )
+    hexes: pl.Expr = message.chash.hmac_sha256(key=seed)  # type: ignore[attr-defined]  # registered just above
+    made = hexes.str.slice(0, _STAND_IN_HEX).str.to_integer(base=16, dtype=pl.Int64) + STAND_INS_FROM
+    return phones.to_frame("phone").select(made.alias("phone")).to_series()

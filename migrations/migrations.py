@@ -529,3 +529,90 @@ LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no
 def m0004_packs(db: Database) -> None:
     _run(db, PACKS)
     db.execute("PRAGMA user_version = 4")
+
+
+# What was erased, so that nobody takes its absence for damage. A row's number gives way to a stand-in of 19 digits,
+# which no number has: made of the number under `number_seed`, or at random.
+ERASURES = """
+ALTER TABLE ledger_info ADD COLUMN number_seed TEXT;
+-- when the cells of its bad rows and the numbers of its withdrawn rows were erased
+ALTER TABLE imports ADD COLUMN erased_ms INTEGER;
+
+-- Batches that were erased whole: numbers, frozen bytes, what reports told besides status and times.
+CREATE TABLE erased_batches (
+    batch_id INTEGER PRIMARY KEY REFERENCES batches(id),
+    erased_ms INTEGER NOT NULL,
+    keeps_hashes INTEGER NOT NULL CHECK (keeps_hashes IN (0, 1))
+) STRICT;
+
+-- Rows that were erased one by one, because somebody asked to be forgotten.
+CREATE TABLE erased_rows (
+    row_id INTEGER PRIMARY KEY,
+    erased_ms INTEGER NOT NULL
+) STRICT;
+
+-- Each time something was erased. begun -> erased -> wiped: written anew, so that no free page holds any of it
+CREATE TABLE purges (
+    id INTEGER PRIMARY KEY,
+    cause TEXT NOT NULL CHECK (cause IN ('age', 'import', 'phone', 'kept long enough')),
+    import_id INTEGER,
+    before_ms INTEGER,                              -- what was settled before
+    keeps_hashes INTEGER NOT NULL CHECK (keeps_hashes IN (0, 1)),
+    rows INTEGER NOT NULL DEFAULT 0,
+    begun_ms INTEGER NOT NULL,
+    erased_ms INTEGER,
+    wiped_ms INTEGER
+) STRICT;
+CREATE INDEX unfinished_purges ON purges(id) WHERE wiped_ms IS NULL;
+
+DROP VIEW row_states;
+CREATE VIEW row_states AS
+SELECT r.id AS row_id, r.import_id, f.name AS file, r.row_no,
+       iif(r.phone < 1000000000000000000, '+' || r.phone, 'erased') AS phone, lower(hex(r.row_key)) AS row_key,
+       CASE WHEN b.id IS NULL THEN 'withdrawn'
+            WHEN b.state IN ('accepted', 'refused', 'in_doubt') THEN b.state ELSE 'pending' END AS state,
+       r.batch_id, r.position, b.request_key, b.reason
+FROM all_rows r LEFT JOIN batches b ON b.id = r.batch_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+DROP VIEW call_jobs;
+CREATE VIEW call_jobs AS
+SELECT r.id AS row_id, r.import_id, r.file_no, r.row_no,
+       iif(r.phone < 1000000000000000000, '+' || r.phone, 'erased') AS phone,
+       json_extract(c.content, '$.ids[' || r.position || ']') AS call_job_id,
+       c.evidence, datetime(c.received_ms / 1000, 'unixepoch') AS accepted_at, r.batch_id
+FROM all_rows r JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted';
+
+DROP VIEW call_outcomes;
+CREATE VIEW call_outcomes AS
+SELECT r.row_id, r.import_id, f.name AS file, r.row_no,
+       iif(r.phone < 1000000000000000000, '+' || r.phone, 'erased') AS phone, o.call_job_id, o.status,
+       o.is_finished, o.attempts, o.call_duration_s, o.tag_name,
+       (SELECT a.call_result FROM call_attempts a WHERE a.row_id = r.row_id ORDER BY a.attempt_number DESC LIMIT 1)
+           AS last_result,
+       datetime(o.created_ms / 1000, 'unixepoch') AS created_at,
+       datetime(o.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM row_places r JOIN job_outcomes o ON o.row_id = r.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no;
+
+DROP VIEW attempt_log;
+CREATE VIEW attempt_log AS
+SELECT r.row_id, r.import_id, iif(r.phone < 1000000000000000000, '+' || r.phone, 'erased') AS phone, a.attempt_number,
+       a.call_result, a.job_status, a.call_duration_s, datetime(a.started_ms / 1000, 'unixepoch') AS started_at,
+       datetime(a.finished_ms / 1000, 'unixepoch') AS finished_at
+FROM row_places r JOIN call_attempts a ON a.row_id = r.row_id;
+
+DROP VIEW cancelled_rows;
+CREATE VIEW cancelled_rows AS
+SELECT c.row_id, c.import_id, f.name AS file, r.row_no,
+       iif(r.phone < 1000000000000000000, '+' || r.phone, 'erased') AS phone, c.fate, c.call_job_id,
+       datetime(c.asked_ms / 1000, 'unixepoch') AS asked_at
+FROM row_places r JOIN cancellations c ON c.row_id = r.row_id
+LEFT JOIN files f ON f.import_id = r.import_id AND f.file_no = r.file_no
+"""
+
+
+@migrate()
+def m0005_erasures(db: Database) -> None:
+    _run(db, ERASURES)
+    db.execute("PRAGMA user_version = 5")

@@ -41,6 +41,7 @@ COMMANDS = {
     "map": "Write a mapping file to begin with.",
     "prove": "Prove an import by its ledger and the platform.",
     "ledger": "Check, back up, repair or shrink the ledger.",
+    "purge": "Erase numbers and payloads that are no longer needed.",
     "doctor": "Look whether all is well: ledger, disk, host, token.",
     "sandbox": "Serve a pretend Calls API to rehearse against.",
     "demo": "Watch it work on sample data: sent, killed, resumed, proved.",

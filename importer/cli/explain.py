@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -54,7 +55,7 @@ def _explain_phone(reader: LedgerReader, text: str) -> bool:
     for name in forbidding:
         click.echo(safe(f"+{phone}: is on the do-not-call list {name!r}"))
     for life in lives:
-        _show(life)
+        _show(life if life.erased_ms is None else replace(life, phone=f"+{phone}"))
     return bool(lives or forbidding)
 
 
@@ -96,6 +97,8 @@ def _show(life: RowLife) -> None:
         f"  state        {life.state}" + (f" - {life.reason}" if life.reason else ""),
         f"  row key      {life.row_key}",
     ]
+    if life.erased_ms is not None:
+        lines.append(f"  erased       {day(life.erased_ms)}: number and payload")
     if life.batch_id is not None:
         lines.append(f"  batch        {life.batch_id}, {life.size_rows:,} rows, request key {life.request_key}")
     for send in life.sends:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from importer.errors import UsageProblem
 
 if TYPE_CHECKING:
     from importer.cli.options import Asked
-    from importer.run.proving import ApiVerdict, Proof
+    from importer.run.proving import ApiVerdict, Erased, Proof
 
 EPILOG = """\b
 Examples:
@@ -149,8 +150,31 @@ def as_certificate(proof: Proof) -> dict[str, Any]:
         "requests": proof.requests,
         "requests_sha256": proof.requests_sha256,
         "rows_without_id": proof.rows_without_id,
+        "erased": _erased_json(proof.erased),
         "api": None if proof.api is None else _api_json(proof.api),
     }
+
+
+def _erased_json(erased: Erased) -> dict[str, Any]:
+    """What a purge took away, so that it cannot be proved again."""
+    moments = {"first_at": erased.first_ms, "last_at": erased.last_ms}
+    times = {
+        name: ms and datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
+        for name, ms in moments.items()
+    }
+    return {"requests": erased.requests, "single_rows": erased.single_rows, **times}
+
+
+def _erased_lines(erased: Erased) -> list[str]:
+    from importer.cli.words import day
+
+    counted = {"requests": erased.requests, "single rows": erased.single_rows}
+    what = " and ".join(f"{count:,} {name}" for name, count in counted.items() if count)
+    return (
+        [f"Erased on {day(erased.last_ms)}: the bytes of {what} cannot be held against their keys again."]
+        if what
+        else []
+    )
 
 
 def _api_json(api: ApiVerdict) -> dict[str, Any]:
@@ -193,6 +217,7 @@ def _show(proof: Proof, path: Path) -> None:
         lines.append(f"{check.name:24}  {check.things:>12,}  {'ok' if not check.findings else 'WRONG'}")
         lines += [f"    {found.text}" for found in check.findings]
     lines += [f"list file {each.name}: {_SOURCES[each.verdict]}" for each in proof.sources]
+    lines += _erased_lines(proof.erased)
     lines += _api_lines(proof.api) if proof.api else ["The platform was not asked."]
     if proof.rows_without_id:
         lines.append(f"{proof.rows_without_id:,} accepted rows have no call job id: by a person's word, or lost.")
@@ -204,7 +229,7 @@ _SOURCES = {
     "same": "the same bytes as when it was read",
     "changed": "has changed since it was read",
     "gone": "is not there any more",
-    "unkept": "was read from a pipe, so there is nothing to compare",
+    "unkept": "was read from a pipe, or its fingerprint was erased, so there is nothing to compare",
 }
 
 

@@ -63,6 +63,7 @@ def command(
     Only call jobs that have finished count. The new import knows which one it was made from. The same command again
     goes on with an unfinished redial; once that is finished, it makes the next one.
     """
+    from importer.cli.console import say
     from importer.run.redialling import judge_round
 
     options = asked(context, of_import=True)
@@ -72,6 +73,8 @@ def command(
         _refresh(settings, line.an_import)
     with tempfile.TemporaryDirectory(prefix=".redial-", dir=settings.ledger.parent) as folder:
         made, settings = _prepared(settings, line.an_import, said, round_name, Path(folder))
+        if made.erased_rows:
+            say(f"{made.erased_rows:,} rows ended so as well, and were erased since: their numbers are not known.")
         report = _sent(made, settings, is_quiet=as_json, is_yes=yes) if made.rows else None
     _show(report, line.an_import, str(settings.ledger), as_json=as_json)
     context.exit(0 if report is None else report.exit_code)

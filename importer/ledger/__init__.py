@@ -20,6 +20,7 @@ from importer.ledger.campaign_book import CampaignBook, KnownCampaign
 from importer.ledger.cancel_book import CancelBook
 from importer.ledger.dnc_book import DncBook, DncList, LastLook
 from importer.ledger.doubt_book import Doubt, DoubtBook
+from importer.ledger.erasing import EraseBook
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.numberset import count_by_calling_code, number_set
 from importer.ledger.opening import open_reader, open_writer, translated
@@ -45,6 +46,7 @@ __all__ = [
     "Doubt",
     "DoubtBook",
     "EarlierBook",
+    "EraseBook",
     "IntakeBook",
     "KnownCampaign",
     "LastLook",
@@ -117,6 +119,7 @@ class Ledger:
         self.outcomes = OutcomeBook(self.store)
         self.cancellations = CancelBook(self.store, self.intake, self.sends)
         self.last_look = LastLook(self.store, self.intake, self.sends, self.dnc)
+        self.erasing = EraseBook(self.store)
         self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)
 

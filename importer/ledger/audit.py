@@ -23,6 +23,7 @@ from importer.ledger.key_index import unheld
 from importer.ledger.packs import rows_of_batch
 from importer.ledger.schema import differences
 from importer.ledger.seals import Stub, is_intact, read_receipt
+from importer.ledger.stand_ins import is_erased
 from importer.ledger.view import View
 
 MOST_FINDINGS = 20  # of one kind; a ledger with more is not read line by line
@@ -135,6 +136,8 @@ def _item(item: dict[str, Any], text: str, recipe: Recipe) -> Item:
     phone, payload = item["phone"], item.get("payload", {})
     if not (isinstance(phone, str) and phone.isascii() and phone.isdigit()):
         raise ValueError("a phone is digits")
+    if is_erased(int(phone)):
+        return Item(phone=int(phone), row_key=None)  # nothing but its place is left
     members = members_of(text)
     policy = {name: value for name, value in members.items() if name not in ("phone", "payload")}
     written = members_of(members.get("payload", "")) if members else {}

@@ -20,6 +20,7 @@ from importer.ledger.packs import unfold
 from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.records import NewBatch, Sendable
 from importer.ledger.send_book import SendBook
+from importer.ledger.stand_ins import StandIns
 from importer.ledger.store import Store
 from importer.protocol import Batch, State
 
@@ -103,7 +104,9 @@ class CancelBook:
         run("CREATE TEMP TABLE IF NOT EXISTS chosen_among (value INTEGER PRIMARY KEY)")
         run("DELETE FROM temp.chosen")
         run("DELETE FROM temp.chosen_among")
-        among = phones if row_ids is None else row_ids
+        among = (
+            row_ids if phones is None or row_ids is not None else StandIns(self._store.connection).with_numbers(phones)
+        )
         if among is not None:
             self._store.many("INSERT OR IGNORE INTO temp.chosen_among VALUES (?)", ((value,) for value in among))
         for import_id in import_ids:

@@ -17,6 +17,7 @@ from importer.ledger.packs import rows_of_batch
 from importer.ledger.records import Sendable
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.send_book import SendBook
+from importer.ledger.stand_ins import is_erased
 from importer.ledger.store import Store
 from importer.protocol import Batch, Finding, SeenJob, State, Step
 
@@ -260,7 +261,10 @@ class DoubtBook:
         return len(batch_ids)
 
     def accepted_by_position(self, import_id: int, limit: int | None) -> list[tuple[int, list[str], list[str]]]:
-        """Batches whose ids were matched by position: (batch, phones, ids), spread evenly over the import."""
+        """Batches whose ids were matched by position: (batch, phones, ids), spread evenly over the import.
+
+        Those of which anything was erased are left out: their numbers cannot be held against the reports any more.
+        """
         rows = self._store.all(
             "SELECT b.id, r.content FROM batches b JOIN receipts r ON r.batch_id = b.id "
             "JOIN bodies d ON d.batch_id = b.id "
@@ -268,10 +272,11 @@ class DoubtBook:
             [import_id],
         )
         stride = 1 if limit is None else max(1, len(rows) // limit)
-        return [
+        found = (
             (batch_id, phones_of(items_of(self._sends.load(batch_id).body_bytes)), json.loads(content)["ids"])
             for batch_id, content in rows[::stride]
-        ]
+        )
+        return [each for each in found if not any(is_erased(int(phone)) for phone in each[1])]
 
     def match_anew(self, batch_id: int, ids: Sequence[str], *, now_ms: int) -> None:
         """Repairs a receipt whose ids stood in another order than the rows: the reports say which is whose."""

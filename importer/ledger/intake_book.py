@@ -18,6 +18,7 @@ from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import LEAST_ROWS, Packer, pack_of_row, unfold
 from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.records import Campaign, Held, Import, IntakeChunk, Leftover, Loose, NewBatch
+from importer.ledger.stand_ins import StandIns
 from importer.ledger.store import Store
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class IntakeBook:
         self._least_packed_rows = least_packed_rows
         self._keys = KeyIndex(store.connection)
         self._phones = PhoneIndex(store.connection)
+        self._stand_ins = StandIns(store.connection)
 
     def campaign(self, fingerprint: bytes) -> Campaign | None:
         """The campaign whose token has this fingerprint."""
@@ -254,10 +256,12 @@ class IntakeBook:
         """The rows of a campaign and round that stand for any of these phones; refused and withdrawn ones left out.
 
         A row without a batch is thawed while its list is read anew; once the list was read to its end, it is
-        withdrawn. One that `cancel` took back counts as held: nobody is to be called for it.
+        withdrawn. One that `cancel` took back counts as held: nobody is to be called for it. One whose number was
+        erased is found by its stand-in.
         """
+        known = self._known_by(phones)
         found = self._looked_up(
-            phones,
+            list(known),
             "SELECT w.value, r.id, r.import_id, r.revision, r.batch_id IS NULL AND x.row_id IS NULL, r.row_key "
             "FROM temp.wanted w CROSS JOIN rows r ON r.phone = w.value CROSS JOIN imports i ON i.id = r.import_id "
             f"LEFT JOIN batches b ON b.id = r.batch_id {_TAKEN_BACK} WHERE i.campaign_id = ? AND i.round = ? "
@@ -265,12 +269,21 @@ class IntakeBook:
             [campaign_id, round_name],
         )
         apart = [
-            (p, Held(identity=o, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o))
+            (known[p], Held(identity=o, row_id=r, import_id=i, revision=v, is_thawed=bool(t), row_key=o))
             for p, r, i, v, t, o in found
         ]
-        return [*apart, *self._packed_phones(campaign_id, round_name, phones)]
+        return [*apart, *self._packed_phones(campaign_id, round_name, known)]
 
-    def _packed_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
+    def _known_by(self, phones: Sequence[int]) -> dict[int, int]:
+        """What the rows of these numbers are known by, each with its number."""
+        with translated(self._store.path, "read"):
+            return self._stand_ins.with_numbers(phones)
+
+    def forget_numbers(self) -> None:
+        """Drops what was loaded of numbers, after some were erased."""
+        self._phones.forget()
+
+    def _packed_phones(self, campaign_id: int, round_name: str, known: dict[int, int]) -> list[tuple[int, Held]]:
         """Packed rows are neither refused nor withdrawn."""
         imports = self._store.all(
             "SELECT id FROM imports WHERE campaign_id = ? AND round = ?", [campaign_id, round_name]
@@ -279,7 +292,7 @@ class IntakeBook:
         with translated(self._store.path, "read"):
             return [
                 (
-                    row.phone,
+                    known[row.phone],
                     Held(
                         identity=row.row_key,
                         row_id=row.id,
@@ -289,14 +302,15 @@ class IntakeBook:
                         row_key=row.row_key,
                     ),
                 )
-                for row in self._phones.find(phones)
+                for row in self._phones.find(list(known))
                 if row.import_id in import_ids
             ]
 
     def loose_rows(self, an_import: Import, phones: Sequence[int]) -> list[Loose]:
         """The rows of an import, for any of these phones, that no batch will settle any more.
 
-        They hold no key, so `held` does not find them; an edited list may still name them. None of them is packed.
+        They hold no key, so `held` does not find them; an edited list may still name them. None of them is packed, and
+        none is erased while its import lasts.
         """
         found = self._looked_up(
             phones,
@@ -319,16 +333,18 @@ class IntakeBook:
 
     def recently_accepted(self, phones: Sequence[int], since_ms: int) -> dict[int, int]:
         """Which of these phones were accepted since then, in any campaign and round; each with its newest such row."""
+        known = self._known_by(phones)
         found = self._looked_up(
-            phones,
+            list(known),
             "SELECT w.value, r.id, max(c.received_ms) FROM temp.wanted w CROSS JOIN rows r ON r.phone = w.value "
             "JOIN receipts c ON c.batch_id = r.batch_id AND c.kind = 'accepted' AND c.received_ms >= ? "
             "GROUP BY w.value",
             [since_ms],
         )
-        newest = {phone: (accepted_ms, row_id) for phone, row_id, accepted_ms in found}
-        for phone, row_id, accepted_ms in self._packed_accepted(phones, since_ms):
-            newest[phone] = max(newest.get(phone, (0, 0)), (accepted_ms, row_id))
+        newest: dict[int, tuple[int, int]] = {}
+        apart = [(phone, row_id, accepted_ms) for phone, row_id, accepted_ms in found]
+        for phone, row_id, accepted_ms in [*apart, *self._packed_accepted(list(known), since_ms)]:
+            newest[known[phone]] = max(newest.get(known[phone], (0, 0)), (accepted_ms, row_id))
         return {phone: row_id for phone, (_, row_id) in newest.items()}
 
     def _packed_accepted(self, phones: Sequence[int], since_ms: int) -> list[tuple[int, int, int]]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Migrations
 
 APPLICATION_ID = 0x504C4931
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_TIMEOUT_MS = 60_000
 CACHE_KIB = 65_536
 _STEPS = "*_sqlite_migrations*"  # where the steps taken are noted: made before the first of them is taken
@@ -44,7 +44,7 @@ _WRITER_SETTINGS: dict[str, str | int] = {
     "cell_size_check": 1,
     "busy_timeout": BUSY_TIMEOUT_MS,
     "cache_size": -CACHE_KIB,
-    "secure_delete": 0,
+    "secure_delete": 1,
     "temp_store": 2,
 }
 

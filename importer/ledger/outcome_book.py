@@ -11,11 +11,13 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from importer.body import items_of
 from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import RowRecord, rows_of_batch
+from importer.ledger.stand_ins import shown
 from importer.ledger.store import Store
 from importer.ledger.taken_back import taken_back
 
@@ -101,7 +103,10 @@ class Funnel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutcomeRow:
-    """A row of the list with what became of it. `item` is what was, or will be, sent for it; `reason` its batch's."""
+    """A row of the list with what became of it. `item` is what was, or will be, sent for it; `reason` its batch's.
+
+    `item` is empty once its number and payload were erased.
+    """
 
     row_id: int
     file: str
@@ -112,6 +117,11 @@ class OutcomeRow:
     call_job_id: str | None
     job: JobLine | None
     attempts: tuple[AttemptLine, ...] = ()
+
+    @property
+    def phone(self) -> str | None:
+        """The row's number with its plus; None once it was erased."""
+        return f"+{self.item['phone']}" if self.item else None
 
 
 _JOB_COLUMNS = tuple(JobLine.__dataclass_fields__)
@@ -225,6 +235,17 @@ class OutcomeBook:
                 "UPDATE outcome_progress SET asked_ms = ?, open_rows = ?, open_attempt_rows = ? WHERE batch_id = ?",
                 [(asked_ms, *self._open_rows(batch_id), batch_id) for batch_id in batch_ids],
             )
+            self._keep_erased(batch_ids)
+
+    def _keep_erased(self, batch_ids: Sequence[int]) -> None:
+        """What reports tell of people stays away from rows that were erased."""
+        for batch_id in batch_ids:
+            erased = [(row.id,) for row in self._rows_of(batch_id) if shown(row.phone) is None]
+            for table in ("job_outcomes", "call_attempts"):
+                self._store.many(
+                    f"UPDATE {table} SET tag_payload = NULL, report_data = NULL, redial_number = NULL WHERE row_id = ?",
+                    erased,
+                )
 
     def _open_rows(self, batch_id: int) -> tuple[int, int]:
         """How many call jobs of a batch are not known to have finished, and to how many attempts are missing."""
@@ -305,16 +326,18 @@ class OutcomeBook:
         With `since_ms` only those whose call job finished since then.
         """
         batches = self._store.connection.execute(
-            "SELECT b.id, b.state, b.reason, d.body, c.content FROM batches b JOIN bodies d ON d.batch_id = b.id "
+            "SELECT b.id, b.state, b.reason, d.body, c.content, e.erased_ms FROM batches b "
+            "LEFT JOIN bodies d ON d.batch_id = b.id LEFT JOIN erased_batches e ON e.batch_id = b.id "
             "LEFT JOIN receipts c ON c.batch_id = b.id AND c.kind = 'accepted' "
             "WHERE b.import_id = ? AND b.state <> 'split' ORDER BY b.id",
             [import_id],
         )
-        for batch_id, state, reason, packed, content in batches:
-            items = items_of(zlib.decompress(packed))
-            ids = json.loads(content)["ids"] if content else [None] * len(items)
+        single = dict(self._store.all("SELECT row_id, erased_ms FROM erased_rows"))
+        for batch_id, state, reason, packed, content, erased_ms in batches:
+            items = items_of(zlib.decompress(packed)) if packed else None
+            ids = json.loads(content)["ids"] if content else None
             attempts = self._attempts(batch_id) if with_attempts else {}
-            for position, row_id, file, row_no, *job in self._members(batch_id):
+            for position, row_id, phone, file, row_no, *job in self._members(batch_id):
                 line = JobLine(**_job_fields(job)) if job[0] is not None else None
                 if since_ms is not None and (line is None or (line.finished_ms or 0) < since_ms):
                     continue
@@ -323,9 +346,9 @@ class OutcomeBook:
                     file=file,
                     row_no=row_no,
                     state=state if state in ("accepted", "refused", "in_doubt") else "pending",
-                    reason=reason,
-                    item=items[position],
-                    call_job_id=line.call_job_id if line else ids[position],
+                    reason=reason if shown(phone) else reason or _erased_on(single.get(row_id, erased_ms)),
+                    item=items[position] if items and shown(phone) else _bare_item(phone),
+                    call_job_id=line.call_job_id if line else ids and ids[position],
                     job=line,
                     attempts=tuple(attempts.get(row_id, ())),
                 )
@@ -335,8 +358,8 @@ class OutcomeBook:
     def _withdrawn(self, import_id: int) -> Iterator[OutcomeRow]:
         for row in taken_back(self._store, import_id):
             yield OutcomeRow(
-                row_id=row.row_id, file=row.file, row_no=row.row_no, state="withdrawn", reason="", item=row.item,
-                call_job_id=None, job=None,
+                row_id=row.row_id, file=row.file, row_no=row.row_no, state="withdrawn",
+                reason="", item=row.item if shown(row.phone) else {}, call_job_id=None, job=None,
             )  # fmt: skip
 
     def _members(self, batch_id: int) -> list[Any]:
@@ -350,7 +373,7 @@ class OutcomeBook:
         )
         none = (None,) * len(_JOB_COLUMNS)
         return [
-            (row.position, row.id, names.get(row.file_no, ""), row.row_no, *jobs.get(row.id, none))
+            (row.position, row.id, row.phone, names.get(row.file_no, ""), row.row_no, *jobs.get(row.id, none))
             for row in self._rows_of(batch_id)
         ]
 
@@ -365,6 +388,15 @@ class OutcomeBook:
         for row in rows:
             found.setdefault(row[0], []).append(AttemptLine(**dict(zip(_ATTEMPT_COLUMNS, row, strict=True))))
         return found
+
+
+def _bare_item(phone: int) -> dict[str, Any]:
+    """What is left of a row whose frozen bytes are not there any more."""
+    return {"phone": str(phone)} if shown(phone) else {}
+
+
+def _erased_on(erased_ms: int | None) -> str:
+    return f"erased on {datetime.fromtimestamp((erased_ms or 0) / 1000, UTC):%Y-%m-%d}"
 
 
 def _values(line: JobLine | AttemptLine, columns: Sequence[str]) -> list[Any]:

@@ -1,7 +1,8 @@
 """Which packed rows stand for a number: a bitmap says which numbers there are at all, the packs themselves the rest.
 
 Floor: ledger. A list is rarely asked for numbers, except the few that somebody wants to see explained; so no index of
-them is kept: all packs are looked through, at some ten million rows a second.
+them is kept: all packs are looked through, at some ten million rows a second. Stand-ins of erased numbers are too far
+apart for a bitmap, so 32 bits of each are in one of their own.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from importer.keys import STAND_INS_FROM
 from importer.ledger.packs import Pack, RowRecord, pack_of_row, packed_rows_with_phone
 
 if TYPE_CHECKING:
     import sqlite3
 
     import polars as pl
-    from pyroaring import BitMap64
+    from pyroaring import BitMap, BitMap64
 
 FEW_PHONES = 8
 _READ_ROWS = 250_000
+_LOW_BITS = (1 << 32) - 1
 
 
 class PhoneIndex:
@@ -28,6 +31,11 @@ class PhoneIndex:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._known: BitMap64 | None = None
+        self._stand_ins: BitMap | None = None
+
+    def forget(self) -> None:
+        """Drops what was loaded: numbers gave way to stand-ins."""
+        self._known = self._stand_ins = None
 
     def note(self, phones: pl.Series) -> None:
         """Adds numbers that were just committed."""
@@ -40,8 +48,11 @@ class PhoneIndex:
             return [row for phone in phones for row in packed_rows_with_phone(self._connection, phone)]
         import polars as pl
 
-        known = self._loaded()
-        wanted = pl.Series("phone", [phone for phone in phones if phone in known], dtype=pl.Int64).to_frame()
+        known, stand_ins = self._loaded()
+        likely = [
+            phone for phone in phones if (phone in known if phone < STAND_INS_FROM else phone & _LOW_BITS in stand_ins)
+        ]
+        wanted = pl.Series("phone", likely, dtype=pl.Int64).to_frame()
         if not wanted.height:
             return []
         return [
@@ -50,14 +61,17 @@ class PhoneIndex:
             for row in self._rows(read.join(wanted, on="phone", how="semi", maintain_order="left")["row_id"])
         ]
 
-    def _loaded(self) -> BitMap64:
-        if self._known is None:
-            from pyroaring import BitMap64
+    def _loaded(self) -> tuple[BitMap64, BitMap]:
+        if self._known is None or self._stand_ins is None:
+            from pyroaring import BitMap, BitMap64
 
-            self._known = BitMap64()
+            self._known, self._stand_ins = BitMap64(), BitMap()
             for read in self._read():
-                self._known |= _set_of(read["phone"])
-        return self._known
+                is_erased = read["phone"] >= STAND_INS_FROM
+                self._known |= _set_of(read["phone"].filter(~is_erased))
+                if is_erased.any():
+                    self._stand_ins |= _low_bits_of(read["phone"].filter(is_erased))
+        return self._known, self._stand_ins
 
     def _rows(self, row_ids: pl.Series) -> Iterator[RowRecord]:
         pack: Pack | None = None
@@ -96,3 +110,11 @@ def _set_of(phones: pl.Series) -> BitMap64:
     from pyroaring import BitMap64
 
     return BitMap64(array("Q", phones.sort().to_list()))
+
+
+def _low_bits_of(phones: pl.Series) -> BitMap:
+    import polars as pl
+    from pyroaring import BitMap
+
+    low = phones.to_frame("phone").select(pl.col("phone") & _LOW_BITS).to_series()
+    return BitMap(array("I", low.sort().to_list()))

@@ -105,7 +105,7 @@ def _cells(row: OutcomeRow, fields: Sequence[str]) -> list[Any]:
     ours = (row.file, row.row_no, row.state, job and job.status, job and job.attempts)
     return [
         row.row_id,
-        f"+{item['phone']}",
+        row.phone,
         *(_cell(payload[name] if name in payload else item.get(name)) for name in fields),
         *ours,
     ]

@@ -23,6 +23,7 @@ class TakenBack:
     row_id: int
     file: str
     row_no: int
+    phone: int = field(repr=False)
     item: dict[str, Any] = field(repr=False)
 
 
@@ -52,7 +53,7 @@ def taken_back(store: Store, import_id: int) -> Iterator[TakenBack]:
             upcoming = next(waiting, None)
         found = [each.items[str(phone)] for each in around if each.last_row_id >= row_id and str(phone) in each.items]
         item = found[0] if len(found) == 1 else {"phone": str(phone)}
-        yield TakenBack(row_id=row_id, file=file, row_no=row_no, item=item)
+        yield TakenBack(row_id=row_id, file=file, row_no=row_no, phone=phone, item=item)
 
 
 def _frozen(store: Store, import_id: int) -> Iterator[tuple[int, _Frozen]]:

@@ -20,6 +20,7 @@ from importer.ledger.intake_book import import_from_row
 from importer.ledger.opening import translated
 from importer.ledger.packs import RowRecord, packed_rows_at, packed_rows_with_phone, row_of_id
 from importer.ledger.records import Import
+from importer.ledger.stand_ins import StandIns, is_erased, shown
 from importer.model import Balance
 
 
@@ -46,7 +47,7 @@ class SendLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowLife:
-    """Everything the ledger knows of one row."""
+    """Everything the ledger knows of one row. `phone` is `erased` when its number was, and `erased_ms` says when."""
 
     row_id: int
     import_id: int
@@ -62,6 +63,7 @@ class RowLife:
     call_job_id: str | None
     settled_ms: int | None
     sends: tuple[SendLine, ...]
+    erased_ms: int | None = None
 
 
 class View:
@@ -220,11 +222,13 @@ class View:
         return [(file, row_no, json.loads(content)) for file, row_no, content in rows]
 
     def rows_of_phone(self, phone: int) -> list[RowLife]:
-        """Every row that stands for a number, oldest first."""
+        """Every row that stands for a number, oldest first; one whose number was erased is known by its stand-in."""
+        found: list[RowRecord] = []
         with translated(self.path, "read"):
-            packed = list(packed_rows_with_phone(self._connection, phone))
-        apart = self._all("SELECT * FROM rows WHERE phone = ? ORDER BY id", [phone])
-        return self._lives([*(RowRecord(*row) for row in apart), *packed])
+            for known in StandIns(self._connection).with_numbers([phone]):
+                found += packed_rows_with_phone(self._connection, known)
+                found += (RowRecord(*row) for row in self._all("SELECT * FROM rows WHERE phone = ?", [known]))
+        return self._lives(found)
 
     def row(self, import_id: int, file_no: int, row_no: int) -> list[RowLife]:
         """The row at a place of a list."""
@@ -256,7 +260,7 @@ class View:
             import_id=row.import_id,
             file=names.get(row.file_no, ""),
             row_no=row.row_no,
-            phone=f"+{row.phone}",
+            phone=shown(row.phone) or "erased",
             row_key=row.row_key.hex(),
             state=state if state in ("withdrawn", "accepted", "refused", "in_doubt") else "pending",
             reason=reason,
@@ -266,7 +270,17 @@ class View:
             call_job_id=ids[row.position] if ids and row.position is not None else None,
             settled_ms=settled_ms,
             sends=() if batch_id is None else tuple(self._sends(batch_id)),
+            erased_ms=self._erased_ms(row) if is_erased(row.phone) else None,
         )
+
+    def _erased_ms(self, row: RowRecord) -> int | None:
+        """When a row's number and payload were erased."""
+        found = self._all(
+            "SELECT coalesce((SELECT erased_ms FROM erased_rows WHERE row_id = ?), "
+            "(SELECT erased_ms FROM erased_batches WHERE batch_id = ?), (SELECT erased_ms FROM imports WHERE id = ?))",
+            [row.id, row.batch_id, row.import_id],
+        )
+        return found[0][0] if found else None
 
     def _sends(self, batch_id: int) -> list[SendLine]:
         """The sends of a batch and of the batches it was cut from."""
@@ -295,9 +309,11 @@ class View:
         )
 
     def item_of(self, row_id: int) -> str | None:
-        """What was, or will be, sent for a row: its JSON object; None once its body was dropped."""
+        """What was, or will be, sent for a row: its JSON object; None once it was erased."""
         row = self._row_of_id(row_id)
-        found = row and self._all("SELECT body FROM bodies WHERE batch_id = ?", [row.batch_id])
+        found = (
+            row and not is_erased(row.phone) and self._all("SELECT body FROM bodies WHERE batch_id = ?", [row.batch_id])
+        )
         return item_texts(zlib.decompress(found[0][0]))[row.position or 0] if row and found else None
 
     def _row_of_id(self, row_id: int) -> RowRecord | None:

@@ -189,7 +189,7 @@ def _own_cells(rows: Sequence[OutcomeRow], columns: Columns) -> list[list[Any]]:
     items = [row.item for row in rows]
     payloads = [item.get("payload") or {} for item in items]
     return [
-        [f"+{item['phone']}" for item in items],
+        [row.phone for row in rows],
         *([_cell(payload.get(name)) for payload in payloads] for name in columns.payload),
         *([_cell(item.get(name)) for item in items] for name in columns.policy),
     ]
@@ -238,7 +238,7 @@ def _object(row: OutcomeRow, *, with_attempts: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "file": row.file,
         "row": row.row_no,
-        "phone": f"+{row.item['phone']}",
+        "phone": row.phone,
         "state": row.state,
         "reason": row.reason or None,
         "call_job_id": row.call_job_id,

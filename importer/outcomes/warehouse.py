@@ -148,7 +148,6 @@ def _rows(connection: sqlite3.Connection, path: Path) -> Iterator[tuple[Any, ...
     for (import_id,) in connection.execute("SELECT id FROM imports ORDER BY id").fetchall():
         for row in book.rows(import_id):
             sent = json.dumps(row.item, ensure_ascii=False)
-            phone = f"+{row.item['phone']}"
             yield (
-                row.row_id, import_id, row.file, row.row_no, phone, row.state, row.reason, row.call_job_id, sent,
+                row.row_id, import_id, row.file, row.row_no, row.phone, row.state, row.reason, row.call_job_id, sent,
             )  # fmt: skip

@@ -23,6 +23,7 @@ from importer.keys import netstring
 from importer.ledger.audit import Audit, Checked, Finding, Kept, ids_of
 from importer.ledger.phone_index import PhoneIndex
 from importer.ledger.seals import read_receipt
+from importer.ledger.stand_ins import is_erased
 from importer.ledger.upkeep import snapshot
 from importer.ledger.view import ImportLine
 from importer.model import Balance
@@ -83,6 +84,16 @@ class ApiVerdict:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Erased:
+    """What was erased of an import and cannot be proved again. **Units**: requests, rows; Unix milliseconds."""
+
+    requests: int = 0
+    single_rows: int = 0
+    first_ms: int | None = None
+    last_ms: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Proof:
     """Everything that was held against everything else, and what came of it."""
 
@@ -95,6 +106,7 @@ class Proof:
     requests: int
     rows_without_id: int
     api: ApiVerdict | None
+    erased: Erased = field(default_factory=Erased)
 
     @property
     def balance(self) -> Balance:
@@ -145,6 +157,7 @@ def prove(path: Path, import_id: int, *, reports: Reports | None, now_ms: int) -
         requests=story.requests,
         rows_without_id=story.rows_without_id,
         api=None if reports is None else _Witnesses(path, line, story, reports).hear(),
+        erased=story.erased,
     )
 
 
@@ -177,6 +190,7 @@ class _Story:
     jobs: dict[str, int] = field(default_factory=dict, repr=False)
     spans: list[tuple[int, int]] = field(default_factory=list)
     known_doubles: set[int] = field(default_factory=set)
+    erased: Erased = field(default_factory=Erased)
 
     @classmethod
     def read(cls, audit: Audit, line: ImportLine) -> _Story:
@@ -192,6 +206,7 @@ class _Story:
             audit.checked("ids once in the campaign", lambda: audit.judge_shared_ids(an_import.campaign_id)),
         )
         story.spans = _spans(connection, an_import.id)
+        story.erased = _erased(connection, an_import.id)
         return story
 
     def _read_requests(self, audit: Audit, import_id: int) -> list[Checked]:
@@ -227,14 +242,28 @@ def _files(connection: sqlite3.Connection, import_id: int) -> list[tuple[str, di
 
 
 def _judge_files(connection: sqlite3.Connection, import_id: int, *, is_complete: bool) -> tuple[int, list[Finding]]:
-    """Two counts of every file agreed when it was read, and it has a fingerprint since."""
+    """Two counts of every file agreed when it was read, and it has a fingerprint since, unless that was erased."""
     rows = connection.execute(
-        "SELECT file_no, read_rows, witness_rows, sha256 FROM files WHERE import_id = ? ORDER BY file_no", [import_id]
+        "SELECT f.file_no, f.read_rows, f.witness_rows, coalesce(f.sha256, iif(i.erased_ms > 0, '', NULL)) "
+        "FROM files f JOIN imports i ON i.id = f.import_id WHERE f.import_id = ? ORDER BY f.file_no",
+        [import_id],
     ).fetchall()
     if not is_complete:
         return len(rows), []
-    bad = [no for no, read, witness, sha256 in rows if read != witness or not sha256 or len(sha256) != 64]
+    bad = [no for no, read, witness, sha256 in rows if read != witness or sha256 is None or len(sha256) not in (0, 64)]
     return len(rows), [Finding(check="list", text=f"file {no + 1} has no agreed count or fingerprint") for no in bad]
+
+
+def _erased(connection: sqlite3.Connection, import_id: int) -> Erased:
+    requests, single_rows, first_ms, last_ms = connection.execute(
+        "SELECT count(*) FILTER (WHERE is_request), count(*) FILTER (WHERE NOT is_request), min(erased_ms), "
+        "max(erased_ms) FROM (SELECT e.erased_ms, 1 AS is_request FROM batches b JOIN erased_batches e "
+        "ON e.batch_id = b.id WHERE b.import_id = ?1 UNION ALL SELECT r.erased_ms, 0 FROM imports i JOIN erased_rows r "
+        "ON r.row_id >= i.first_row_id WHERE i.id = ?1 AND r.row_id IN "
+        "(SELECT a.id FROM all_rows a WHERE a.import_id = ?1 AND a.id = r.row_id))",
+        [import_id],
+    ).fetchone()
+    return Erased(requests=requests, single_rows=single_rows, first_ms=first_ms, last_ms=last_ms)
 
 
 def _source_verdict(name: str, facts: Mapping[str, Any], kept: str | None) -> SourceVerdict:
@@ -332,7 +361,9 @@ class _Witnesses:
         known = self._story.jobs.get(report.call_job_id)
         if known is None:
             return False
-        if self._left.pop(report.call_job_id, None) is not None and _number(report.phone) != known:
+        if self._left.pop(report.call_job_id, None) is None or is_erased(known):
+            return True
+        if _number(report.phone) != known:
             self._strangers.append(report.call_job_id)
         return True
 

@@ -30,10 +30,11 @@ OUTCOMES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedialList:
-    """The list that was written. **Units**: rows."""
+    """The list that was written. **Units**: rows; `erased_rows` ended so, and nobody knows their numbers any more."""
 
     path: Path
     rows: int
+    erased_rows: int
     mapping: ListMapping
 
 
@@ -82,12 +83,15 @@ def write_list(book: OutcomeBook, import_id: int, outcomes: Sequence[str], path:
             kinds.setdefault(name, set()).add(_kind(value))
         policy.update(dict.fromkeys(row.item.keys() - {"phone", "payload"}))
     payload, policies = {name: _type(kind) for name, kind in kinds.items()}, sorted(policy)
-    rows = 0
+    rows = erased_rows = 0
     with private_umask(), path.open("w", encoding="utf-8", newline="\n") as file:
         for row in _ended(book, import_id, wanted):
+            if row.phone is None:
+                erased_rows += 1
+                continue
             file.write(json.dumps(_line(row.item, payload, policies), ensure_ascii=False) + "\n")
             rows += 1
-    return RedialList(path=path, rows=rows, mapping=_mapping(payload, policies))
+    return RedialList(path=path, rows=rows, erased_rows=erased_rows, mapping=_mapping(payload, policies))
 
 
 def _ended(book: OutcomeBook, import_id: int, wanted: frozenset[str]) -> Iterator[OutcomeRow]:

@@ -249,7 +249,8 @@ def test_a_ledger_of_format_3_with_data_goes_on(tmp_path: Path, bench: Bench, pl
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         connection.execute("ATTACH ? AS new", [str(bench.ledger_path)])
         for table in (name for name in tables if not name.startswith(("sqlite_", "_sqlite"))):
-            connection.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
+            names = ", ".join(row[1] for row in connection.execute(f'PRAGMA main.table_info("{table}")'))
+            connection.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")
     for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
         (tmp_path / name).unlink(missing_ok=True)
     shutil.move(old, bench.ledger_path)
