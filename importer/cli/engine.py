@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from importer.cli.watch import Watch
     from importer.client import CallsApi
     from importer.client.tracing import Around
-    from importer.ledger import Ledger
+    from importer.ledger import Ledger, LedgerReader
     from importer.run import Run, RunSettings, Target
 
 LONGEST_WAIT_FOR_OWNER_S = 120.0  # a request under way may take its whole timeout
@@ -51,6 +51,7 @@ def engine(
         StopSignals() as signals,
         signals.with_starter(starter),
         Progress(is_quiet=is_quiet) as progress,
+        _home_of(settings) as home,
         Ledger(
             settings.ledger,
             this_process(_now_text()),
@@ -71,6 +72,7 @@ def engine(
             observer=progress if watch is None else watch.beside(progress),
             signals=signals,
             now=now,
+            home=home,
         )
         try:
             yield run
@@ -78,6 +80,18 @@ def engine(
             if problem.import_id is not None and not ledger.store.is_broken:
                 problem.known = (ledger.view.balance(problem.import_id), started_s)
             raise
+
+
+@contextlib.contextmanager
+def _home_of(settings: RunSettings) -> Iterator[LedgerReader | None]:
+    """The home ledger of a shard, read only; none where there never was one, as --new-ledger says."""
+    from importer.ledger import LedgerReader
+
+    if settings.home is None or (settings.is_new_ledger_fine and not settings.home.exists()):
+        yield None
+        return
+    with LedgerReader(settings.home) as reader:
+        yield reader
 
 
 @contextlib.contextmanager

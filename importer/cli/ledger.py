@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from importer.cli.options import JSON_OPTION, LEDGER_OPTION, asked, examples, with_options
-from importer.errors import LedgerHeld, LedgerProblem
+from importer.cli.options import JSON_OPTION, LEDGER_OPTION, NETWORK_LEDGER_OPTION, asked, examples, with_options
+from importer.errors import LedgerHeld, LedgerProblem, UsageProblem
 
 if TYPE_CHECKING:
     from importer.ledger.audit import Checked
+    from importer.ledger.merging import MergedShard
     from importer.ledger.salvage import Salvaged
 
 EPILOG = """\b
@@ -22,6 +23,7 @@ Examples:
   importer ledger check
   importer ledger backup /backups/ledger-monday.db
   importer ledger export warehouse/
+  importer ledger merge shards/ --into calls.db
   importer ledger repair --into saved.db
   importer ledger vacuum"""
 
@@ -100,6 +102,45 @@ def export(context: click.Context, /, folder: Path, as_json: bool, **_: Any) -> 
     else:
         for each in stored:
             _say(f"{each.path}: {each.rows:,} rows")
+
+
+@command.command(
+    "merge",
+    short_help="Bring the ledgers of shards home.",
+    epilog=examples(
+        "importer ledger merge shards/ --into calls.db", "importer ledger merge one.db two.db --into calls.db"
+    ),
+)
+@click.argument("parts", metavar="DIR|FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--into", metavar="FILE", type=_FILE, required=True, help="The home ledger; made where there is none.")
+@with_options(NETWORK_LEDGER_OPTION, (JSON_OPTION,))
+@click.pass_context
+def merge(context: click.Context, /, parts: tuple[Path, ...], into: Path, as_json: bool, **_: Any) -> None:
+    """Bring what shards did into the home ledger, as one import for each list.
+
+    A DIR stands for the files in it that end in .db. Merging again changes only what moved since. A shard whose list is
+    still being read is left out, since nothing of it was sent; exit 8 then.
+    """
+    from importer.ledger import Ledger
+    from importer.ledger.merging import merge_ledgers
+    from importer.machine import now, this_process
+
+    paths = [path for path in _part_files(parts) if path.absolute() != into.absolute()]
+    if not paths:
+        raise UsageProblem("There is no ledger to merge.", hint="Name the shards' ledgers, or the folder with them.")
+    is_fine = asked(context).is_network_ledger_fine
+    with Ledger(into, this_process(_now_text()), now_ms=now().unix_ms, is_network_fine=is_fine) as home:
+        merged = merge_ledgers(home, paths)
+    code = 8 if any(each.how == "unread" for each in merged) else 0
+    if as_json:
+        _echo_json(into, code, merged=[_merged_json(each) for each in merged])
+    else:
+        _show_merged(merged, into)
+    context.exit(code)
+
+
+def _part_files(parts: tuple[Path, ...]) -> list[Path]:
+    return [file for part in parts for file in (sorted(part.glob("*.db")) if part.is_dir() else [part])]
 
 
 @command.command(
@@ -195,6 +236,22 @@ def _show_checks(path: Path, checks: tuple[Checked, ...]) -> None:
         _say("`importer ledger repair` saves what can be saved.", is_talk=True)
     else:
         _say(f"{path} is well.")
+
+
+def _merged_json(merged: MergedShard) -> dict[str, Any]:
+    facts = {"shard": merged.shard, "list": merged.list_name, "how": merged.how, "import": merged.import_id}
+    return {"file": str(merged.path), **facts}
+
+
+def _show_merged(merged: list[MergedShard], into: Path) -> None:
+    said = {
+        "new": "merged", "updated": "brought up to date", "unchanged": "nothing new",
+        "unread": "not merged: its list is still being read, and nothing was sent",
+    }  # fmt: skip
+    for each in merged:
+        where = "" if each.import_id is None else f", import {each.import_id}"
+        _say(f"{each.path}: shard {each.shard} of {each.list_name}{where}: {said[each.how]}.")
+    _say(f"{into} is the home ledger.")
 
 
 def _salvaged_json(salvaged: Salvaged, target: Path) -> dict[str, Any]:

@@ -139,6 +139,12 @@ QUERY_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--db", metavar="URL", envvar="IMPORTER_DB", help="Its database, such as postgresql://user@host/crm or sqlite:///people.db.  [env: IMPORTER_DB]"),
 )  # fmt: skip
 
+# One part of a list. Not settings of importer.toml: each machine says its own.
+SHARD_OPTIONS: Sequence[Callable[[F], F]] = (
+    click.option("--shard", metavar="K/N", help="Take only the rows whose number belongs to part K of N; --ledger is that part's own."),
+    click.option("--home", shell_complete=files, metavar="FILE", help="With --shard: the ledger that knows all earlier imports; it is only read."),
+)  # fmt: skip
+
 # What decides which rows come out of a list.
 LIST_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--map", shell_complete=files, metavar="FILE", help="What becomes of each column. `importer map LIST` writes one to begin with."),
@@ -181,9 +187,13 @@ CAMPAIGN_OPTIONS: Sequence[Callable[[F], F]] = (
     *NETWORK_OPTIONS,
 )
 
+NETWORK_LEDGER_OPTION: Sequence[Callable[[F], F]] = (
+    click.option("--unsafe-network-ledger", is_flag=True, hidden=True, envvar="IMPORTER_UNSAFE_NETWORK_LEDGER", help="Use a ledger on a network file system."),
+)  # fmt: skip
+
 LEDGER_OPTION: Sequence[Callable[[F], F]] = (
     click.option("--ledger", shell_complete=files, metavar="FILE", envvar="IMPORTER_LEDGER", help="The ledger.  [env: IMPORTER_LEDGER]"),
-    click.option("--unsafe-network-ledger", is_flag=True, hidden=True, envvar="IMPORTER_UNSAFE_NETWORK_LEDGER", help="Use a ledger on a network file system."),
+    *NETWORK_LEDGER_OPTION,
 )  # fmt: skip
 
 SEND_OPTIONS: Sequence[Callable[[F], F]] = (
@@ -421,6 +431,7 @@ def target_of(options: Asked) -> Target:
 def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
     """The settings of a run, from options of `run`, `send` or `check`."""
     from importer.run import Checks, RunSettings
+    from importer.shards import parse_shard
     from importer.summary import Allowance
 
     values = options.values
@@ -456,7 +467,23 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         run_id=values.get("run_id"),
         is_network_ledger_fine=options.is_network_ledger_fine,
         shows_numbers=bool(values.get("show_numbers")),
+        shard=None if values.get("shard") is None else parse_shard(values["shard"]),
+        home=_home(values, options.ledger),
     )
+
+
+def _home(values: Mapping[str, Any], ledger: Path) -> Path | None:
+    """The home ledger; None where the run's own is meant. **Errors**: UsageProblem."""
+    if not values.get("home"):
+        return None
+    if values.get("shard") is None:
+        raise UsageProblem("--home goes with --shard.", hint="A run of the whole list uses --ledger alone.")
+    home = Path(values["home"])
+    if home.absolute() == ledger.absolute():
+        raise UsageProblem(
+            f"--home and --ledger both name {ledger}.", hint="A shard keeps a ledger of its own: say another --ledger."
+        )
+    return home
 
 
 def import_settings(options: Asked, import_id: int | None) -> tuple[ImportLine, RunSettings]:

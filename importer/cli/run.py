@@ -20,6 +20,7 @@ from importer.cli.options import (
     QUERY_OPTIONS,
     RUN_ONLY_OPTIONS,
     SEND_OPTIONS,
+    SHARD_OPTIONS,
     STARTER_OPTIONS,
     WATCH_OPTIONS,
     YES_OPTION,
@@ -45,6 +46,7 @@ Examples:
   importer run customers.csv --campaign spring --rehearse
   importer run s3://lists/customers.parquet --list customers
   importer run --sql "select phone, name from people order by id" --db postgresql://crm@db.example/crm
+  importer run customers.csv --shard 2/4 --home calls.db --ledger shard-2.db
   importer run tonight.csv --heartbeat --on-finish https://hooks.example.com/calls
   zcat list.csv.gz | importer run - --list nightly --json"""
 
@@ -58,6 +60,7 @@ Examples:
     QUERY_OPTIONS,
     DO_NOT_CALL_OPTIONS,
     LEDGER_OPTION,
+    SHARD_OPTIONS,
     RUN_ONLY_OPTIONS,
     END_OPTIONS,
     SEND_OPTIONS,
@@ -81,6 +84,8 @@ def command(
 
     options = asked(context)
     sources = tuple(sources_of(sources, options.values))
+    if rehearse and options.values.get("shard") is not None:
+        raise UsageProblem("--rehearse does not go with --shard.", hint="Rehearse the list whole, or a sample of it.")
     if rehearse:
         context.exit(_rehearse(options, sources, as_json=as_json))
     with watched(options, "run") as watch:

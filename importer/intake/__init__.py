@@ -24,6 +24,7 @@ from importer.ledger import IntakeBook
 from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover
 from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
+from importer.shards import Shard
 from importer.sources import Position, RowList
 
 __all__ = [
@@ -48,6 +49,7 @@ class Intake:
     """One list on its way into the ledger.
 
     `books` is where a row may already be; the first is the one written to. `is_stopping` is asked between chunks.
+    `shard` is the part of the list to take; None is all of it.
     """
 
     row_list: RowList
@@ -58,6 +60,7 @@ class Intake:
     now_ms: Callable[[], int]
     is_stopping: Callable[[], bool]
     hygiene: Hygiene = field(default_factory=Hygiene)
+    shard: Shard | None = None
 
     def take_in(self, an_import: Import) -> Import:
         """Reads the list from the import's checkpoint to its end and closes the source.
@@ -77,7 +80,7 @@ class Intake:
         return book.complete_source(
             an_import,
             counts=[(each.file_no, each.read_rows, each.witness_rows, each.sha256) for each in self.row_list.counts],
-            more_rows=run.more_rows,
+            more_rows=run.more_rows - run.elsewhere_rows,
             now_ms=self.now_ms(),
         )
 
@@ -87,7 +90,7 @@ class Intake:
         for chunk in self.row_list.chunks(start):
             yield (
                 chunk.file_no,
-                prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round),
+                prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round, shard=self.shard),
             )
 
 
@@ -130,6 +133,11 @@ class _Running:
     def more_rows(self) -> int:
         """How many rows were made of cells with several numbers, over the whole list."""
         return self._facts.count("split_off")
+
+    @property
+    def elsewhere_rows(self) -> int:
+        """How many rows of the whole list belong to other shards."""
+        return self._facts.count("elsewhere")
 
     def flush(self) -> None:
         """Freezes what is left over at the end of the list."""
@@ -199,6 +207,8 @@ class _Facts:
             came_back=sifted.came_back_rows,
             split_off=prepared.more_rows,
         )
+        if prepared.elsewhere_rows:
+            self._counts["numbers"]["elsewhere"] += prepared.elsewhere_rows
         room = 200 - len(self._came_back)
         self._came_back += [list(pair) for pair in sifted.came_back[: max(room, 0)]]
 

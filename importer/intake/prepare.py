@@ -15,10 +15,12 @@ from importer import phones
 from importer.body import item_column
 from importer.intake.plan import Plan
 from importer.intake.shaping import Shaped, shape
+from importer.intake.share import share
 from importer.intake.splitting import judge_and_split
 from importer.keys import identity_column, row_key_column
 from importer.ledger.records import NewReject
 from importer.phones.plans import CALLING_CODES
+from importer.shards import Shard
 from importer.sources import Chunk
 
 GOOD_SCHEMA = pl.Schema(
@@ -38,7 +40,8 @@ class Prepared:
     """A chunk after judging.
 
     **Shapes**: `good` has GOOD_SCHEMA, in list order; `judged` is what `phones.check` said of every row. `more_rows` of
-    the `read_rows` were made of cells with several numbers.
+    the rows read were made of cells with several numbers; `elsewhere_rows` of them belong to other shards, and are not
+    in `read_rows`.
     """
 
     good: pl.DataFrame
@@ -47,11 +50,14 @@ class Prepared:
     more_rows: int
     read_rows: int
     last_row_no: int
+    elsewhere_rows: int = 0
 
 
-def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared:
-    """Judges and keys a chunk. Every row of it is in `good` or in `rejects`."""
-    split = judge_and_split(chunk, plan)
+def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str, shard: Shard | None = None) -> Prepared:
+    """Judges and keys a chunk. Every row of it, or of the shard's share of it, is in `good` or in `rejects`."""
+    last_row_no: int = max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0)  # type: ignore[assignment]
+    own = share(judge_and_split(chunk, plan), shard)
+    split = own.split
     chunk, judged = split.chunk, split.judged
     shaped = shape(chunk.rows, judged, plan)
     is_good = judged["reason"].is_null() & shaped.problem_no.is_null()
@@ -62,7 +68,8 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str) -> Prepared
         judged=judged,
         more_rows=split.more_rows,
         read_rows=chunk.rows.height + chunk.bad.height,
-        last_row_no=max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0),  # type: ignore[arg-type]  # integers
+        last_row_no=last_row_no,
+        elsewhere_rows=own.elsewhere_rows,
     )
 
 

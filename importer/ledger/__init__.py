@@ -123,6 +123,10 @@ class Ledger:
         self.view = View(self._connection, self.path)
         self.witness = Witness(self.store)
 
+    def identity(self) -> str:
+        """The ledger's own id, which no other has."""
+        return str(self.store.one("SELECT ledger_id FROM ledger_info")[0])
+
     def reopen(self) -> None:
         """Closes a connection that failed and opens the file anew, the lock kept: to write down what came back.
 
@@ -164,24 +168,27 @@ class Ledger:
 class EarlierBook(IntakeBook):
     """Another ledger's rows, read only: whatever it holds for the campaign was there before."""
 
-    def __init__(self, store: Store, campaign: Campaign) -> None:
+    def __init__(self, store: Store, campaign: Campaign, without: frozenset[int]) -> None:
         super().__init__(store)
         self._campaign = campaign
+        self._without = without
 
     def held_apart(self, keys: pl.Series) -> list[Held]:
         """As IntakeBook; imports and rows get negative numbers, since they are none of the asking ledger's."""
-        return [_foreign(each) for each in super().held_apart(keys)]
+        return [_foreign(each) for each in super().held_apart(keys) if each.import_id not in self._without]
 
     def held_in_packs(self, keys: pl.Series) -> pl.DataFrame:
         """As IntakeBook, with negative numbers."""
         found = super().held_in_packs(keys)
+        if self._without:
+            found = found.filter(~found["import_id"].is_in(list(self._without)))
         return found.with_columns(row_id=-found["row_id"], import_id=-found["import_id"])
 
     def held_phones(self, campaign_id: int, round_name: str, phones: Sequence[int]) -> list[tuple[int, Held]]:
         """As IntakeBook, for this book's own campaign."""
         del campaign_id
         found = super().held_phones(self._campaign.id, round_name, phones)
-        return [(phone, _foreign(each)) for phone, each in found]
+        return [(phone, _foreign(each)) for phone, each in found if each.import_id not in self._without]
 
     def has_earlier_rows(self, an_import: Import) -> bool:
         """True if the campaign was sent anything in this round."""
@@ -218,9 +225,13 @@ class LedgerReader:
         found = IntakeBook(self._store).recently_accepted(phones, since_ms)
         return {phone: -row_id for phone, row_id in found.items()}
 
-    def earlier_book(self, campaign: Campaign) -> EarlierBook:
-        """The rows of a campaign, to be asked by an intake that writes elsewhere."""
-        return EarlierBook(self._store, campaign)
+    def imports_of(self, campaign_id: int) -> list[Import]:
+        """Every import of a campaign, oldest first."""
+        return IntakeBook(self._store).imports_of(campaign_id)
+
+    def earlier_book(self, campaign: Campaign, *, without: frozenset[int] = frozenset()) -> EarlierBook:
+        """The rows of a campaign, to be asked by an intake that writes elsewhere; `without` are imports left out."""
+        return EarlierBook(self._store, campaign, without)
 
     def close(self) -> None:
         """Closes the file."""

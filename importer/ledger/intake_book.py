@@ -391,6 +391,10 @@ class IntakeBook:
             self._keys.note(packed.select(key=column, row_id="row_id").drop_nulls())
         self._phones.note(packed["phone"])
 
+    def catch_up(self) -> None:
+        """Indexes the keys of packs that came from elsewhere, where they are many. Called inside a transaction."""
+        self._keys.catch_up()
+
     def next_row_id(self) -> int:
         """The id the next row will get: never one that a row had before, since duplicates name rows by it."""
         return 1 + int(
@@ -552,7 +556,7 @@ class IntakeBook:
         """Closes a list that was read to its end; only now may anything of it be sent (law 11).
 
         **Shapes**: `counts` (file_no, read_rows, witness_rows, sha256) for each file; `more_rows` than the files hold
-        were made of cells with several numbers.
+        were made of cells with several numbers, less those that belong to other shards.
         **Errors**: LedgerProblem when the counts do not agree with the rows taken in: nothing is sent.
         """
         counted = list(counts)

@@ -79,6 +79,14 @@ class KeyIndex:
             run.add(self._connection, block["key"].to_list(), (block["row_id"] - run.first_row_id).to_list())
         return run
 
+    def catch_up(self) -> None:
+        """Writes a run of what is in none, if that is enough; what is in runs is not read. The filter is made anew."""
+        last = self._connection.execute("SELECT coalesce(max(last_row_id), 0) FROM key_runs").fetchone()[0]
+        self._tail = [_hashed_keys_of(packs) for packs in _pieces(_packs_from(self._connection, last + 1, None))]
+        self._tail_rows = sum(part.height for part in self._tail)
+        self.write_run()
+        self._filter, self._tail, self._tail_rows = None, [], 0
+
     def wrote(self, run: _Run | None) -> None:
         """Takes a committed run into use."""
         if run is not None:

@@ -16,13 +16,14 @@ from importer import keys
 from importer.client import ApiDenied, ApiError, CallsApi
 from importer.errors import ImporterError, LedgerProblem, ListProblem, UsageProblem
 from importer.intake import Intake, IntakeStopped, Plan, make_plan
-from importer.ledger import Ledger
+from importer.ledger import Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
 from importer.protocol import Arming, ServerClock, calibrated
 from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
+from importer.run import sharding
 from importer.run.calling import carrier_of
 from importer.run.choosing import Choice, Wanted, choose_import, list_name_of
 from importer.run.fitting import fit_of
@@ -51,6 +52,7 @@ from importer.run.settings import (
 )
 from importer.sender import Adoption, Sender, SendResult, SendSettings
 from importer.settling import send_and_settle
+from importer.shards import Shard
 from importer.sources import RowList, open_list
 from importer.summary import exit_code
 
@@ -83,7 +85,10 @@ class ReconcileReport:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """The parts a run is made of, injected. `signals` says whether to stop; `now` reads the clocks."""
+    """The parts a run is made of, injected. `signals` says whether to stop; `now` reads the clocks.
+
+    `home` is the ledger that knows the earlier imports, where this run's own is that of a shard.
+    """
 
     ledger: Ledger
     api: CallsApi
@@ -92,6 +97,7 @@ class Run:
     signals: StopSignals
     now: Callable[[], Moment]
     stdin: BinaryIO = field(default_factory=standard_input)
+    home: LedgerReader | None = None
 
     def run(self, settings: RunSettings) -> RunReport:
         """Takes the list in and sends it.
@@ -100,6 +106,8 @@ class Run:
         **Crash**: at any moment; the same command goes on from what the ledger holds.
         """
         judge_window(settings.sending)
+        sharding.judge_home(settings, self.home)
+        settings = sharding.part_of_settings(settings, settings.shard)
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, settings.rules.region)
         with open_list(
@@ -139,7 +147,8 @@ class Run:
         """Makes the safety checks and notes whether the list passed them, and whose run it was."""
         book = self.ledger.intake
         try:
-            judge_balance(balance, settings.checks)
+            elsewhere_rows = int(an_import.facts.get("numbers", {}).get("elsewhere", 0))
+            judge_balance(balance, settings.checks, elsewhere_rows=elsewhere_rows)
         except ListProblem:
             book.add_facts(an_import.id, {PASSED: False})
             raise
@@ -152,6 +161,8 @@ class Run:
         **Errors**: UsageProblem when the list was not read to its end, or the token is another campaign's.
         """
         judge_window(settings.sending)
+        sharding.judge_own_shards(an_import, is_adopting=settings.adopt_since_ms is not None)
+        settings = sharding.part_of_settings(settings, sharding.shard_of(an_import))
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, an_import.mapping.get("region"))
         judge_adoption(self.ledger, settings)
@@ -196,7 +207,8 @@ class Run:
     ) -> tuple[Campaign, CampaignFacts, ServerClock | None]:
         """The campaign as the ledger and the platform know it, and the platform's clock."""
         seed = keys.campaign_seed(settings.target.token.reveal(), self.api.origin)
-        known = self.ledger.intake.campaign(keys.campaign_fingerprint(seed))
+        fingerprint = keys.campaign_fingerprint(seed)
+        known = self.ledger.intake.campaign(fingerprint)
         if must_be is not None and (known is None or known.id != must_be):
             raise UsageProblem(
                 "The token belongs to another campaign than this import.",
@@ -205,17 +217,14 @@ class Run:
         facts = self._ask_campaign()
         clock = self._ask_clock()
         if known is None:
-            judge_new_ledger(
-                self.ledger,
-                facts,
-                self.desk,
-                is_fine=settings.is_new_ledger_fine or settings.adopt_since_ms is not None,
-            )
+            at_home = sharding.home_campaign(self.home, fingerprint)
+            is_told = settings.is_new_ledger_fine or settings.adopt_since_ms is not None
+            judge_new_ledger(self.ledger, facts, self.desk, is_fine=is_told or at_home is not None)
             known = self.ledger.intake.add_campaign(
                 name=facts.name or settings.target.name or "campaign",
                 origin=self.api.origin,
-                fingerprint=keys.campaign_fingerprint(seed),
-                key_seed=seed,
+                fingerprint=fingerprint,
+                key_seed=seed if at_home is None else at_home.key_seed,
                 now_ms=self.now().unix_ms,
             )
         self.ledger.campaigns.note(known.id, facts.platform_id)
@@ -264,12 +273,23 @@ class Run:
             batch_size_rows=settings.batch_size_rows,
             run_id=settings.run_id,
         )
+        self._judge_shards(campaign, wanted, settings)
         choice = choose_import(self.ledger.intake, campaign, row_list, wanted, now_ms=self.now().unix_ms)
         self._tell_choice(choice, wanted)
         if settings.parent is not None:
             self.ledger.intake.add_facts(choice.an_import.id, {"parent": dict(settings.parent)})
             choice = replace(choice, an_import=self.ledger.intake.import_by_id(choice.an_import.id) or choice.an_import)
         return choice
+
+    def _judge_shards(self, campaign: Campaign, wanted: Wanted, settings: RunSettings) -> None:
+        """Holds the shard against what this ledger, and the home ledger, know of the round."""
+        shard = settings.shard
+        sharding.judge_plan(wanted.plan, shard)
+        names = wanted.round_name, wanted.list_name
+        sharding.judge_shards(self.ledger.intake.imports_of(campaign.id), *names, shard, of=str(self.ledger.path))
+        at_home = sharding.home_campaign(self.home, campaign.fingerprint)
+        if self.home is not None and at_home is not None:
+            sharding.judge_shards(self.home.imports_of(at_home.id), *names, shard, of=str(settings.home))
 
     def _tell_choice(self, choice: Choice, wanted: Wanted) -> None:
         an_import = choice.an_import
@@ -289,6 +309,7 @@ class Run:
     def _honour_do_not_call(self, settings: RunSettings, region: str | None) -> None:
         """Reads the run's own do-not-call lists; before anything else, because one that cannot be read stops it."""
         self.ledger.dnc.also(read_suppressions(settings.hold_back, region, self.ledger.path.parent, self.observer))
+        sharding.take_do_not_call(self.ledger, self.home, settings.shard)
 
     def _taken_in(self, settings: RunSettings, campaign: Campaign, row_list: RowList, choice: Choice) -> Choice:
         """Intake, and once more when a person's answer changed how numbers are read or what the same call is."""
@@ -300,7 +321,7 @@ class Run:
         elif bare is not None:
             self.ledger.intake.add_facts(choice.an_import.id, {"said_bare": bare})
         is_said = settings.once_per is not None or settings.round_name is not None
-        said = choice.plan.once_per if is_said else judge_came_back(self.ledger, choice.an_import, self.desk)
+        said = choice.plan.once_per if is_said else judge_came_back(self.ledger, choice.an_import, self.desk, self.home)
         if said == "phone" and not is_said:
             return self._again_under(replace(choice.plan, once_per="phone"), campaign, row_list, choice)
         if said is not None:
@@ -327,23 +348,28 @@ class Run:
             row_list=row_list,
             plan=plan,
             campaign=campaign,
-            books=[self.ledger.intake],
+            books=sharding.books_of(
+                self.ledger.intake, sharding.home_book(self.home, self.ledger, campaign.fingerprint)
+            ),
             observer=self.observer,
             now_ms=lambda: self.now().unix_ms,
             is_stopping=self._is_stopping,
             hygiene=hygiene_of(
                 plan.not_if_called_within_s,
                 hits=self.ledger.dnc.hits,
-                recently_accepted=self.ledger.intake.recently_accepted,
+                recently_accepted=sharding.recently_accepted(self.ledger, self.home),
                 now_ms=self.now().unix_ms,
             ),
+            shard=sharding.shard_of(an_import),
         )
         return intake.take_in(an_import)
 
     def _write_rejects(
         self, an_import: Import, settings: RunSettings, columns: tuple[str, ...], names: list[str]
     ) -> Path | None:
-        path = settings.rejects_path or default_rejects_path(settings.sources[0], self.ledger.path)
+        path = settings.rejects_path or default_rejects_path(
+            settings.sources[0], self.ledger.path, sharding.shard_of(an_import)
+        )
         try:
             return write_rejects(path, self.ledger.intake.rejects(an_import.id), columns, names)
         except OSError as problem:
@@ -529,6 +555,8 @@ def _as_arming(unix_ms: int, moment: Moment) -> Arming:
 def _kept_settings(settings: RunSettings) -> dict[str, Any]:
     """What an import remembers of how it is sent."""
     kept: dict[str, Any] = {"batch_size_rows": settings.batch_size_rows, "in_flight": settings.sending.in_flight}
+    if settings.shard is not None:
+        kept[sharding.SHARD] = {"number": settings.shard.number, "of": settings.shard.of}
     return kept if settings.via == VIA_LIST else {**kept, "via": settings.via}
 
 
@@ -586,9 +614,10 @@ def judge_window(sending: SendSettings) -> None:
         )
 
 
-def default_rejects_path(source: str, ledger: Path) -> Path:
-    """`LIST.rejects.csv` beside the list; beside the ledger for standard input and patterns."""
+def default_rejects_path(source: str, ledger: Path, shard: Shard | None = None) -> Path:
+    """`LIST.rejects.csv` beside the list, `LIST.2-of-4.rejects.csv` for a shard; beside the ledger without a file."""
     path = Path(source)
+    part = "" if shard is None else f".{shard.number}-of-{shard.of}"
     if source == "-" or not path.is_file():
-        return ledger.with_name("list.rejects.csv")
-    return path.with_name(f"{path.stem}.rejects.csv")
+        return ledger.with_name(f"list{part}.rejects.csv")
+    return path.with_name(f"{path.stem}{part}.rejects.csv")

@@ -44,6 +44,8 @@ def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wante
     """Finds the unfinished import this list belongs to, or begins one."""
     files = [facts_of(info) for info in row_list.files]
     for candidate in book.unfinished_imports(campaign.id, wanted.list_name):
+        if not _is_same_share(candidate, wanted):
+            continue
         plan = _plan_under(candidate, wanted)
         if plan.as_mapping() == candidate.mapping and _is_same_list(book, candidate, row_list.files):
             book.refresh_files(candidate.id, files)
@@ -77,6 +79,11 @@ def _finished(book: IntakeBook, campaign: Campaign, row_list: RowList, wanted: W
     if plan.as_mapping() != found.mapping or not _is_same_list(book, found, row_list.files):
         return None
     return Choice(an_import=found, plan=plan, how="finished")
+
+
+def _is_same_share(candidate: Import, wanted: Wanted) -> bool:
+    """Whether it takes the same part of its list: the whole, or the same shard; one merged of shards is theirs."""
+    return candidate.settings.get("shard") == wanted.settings.get("shard") and "shards" not in candidate.settings
 
 
 def _plan_under(candidate: Import, wanted: Wanted) -> Plan:

@@ -6,14 +6,14 @@ import json
 
 from importer.errors import ListProblem
 from importer.intake import Plan
-from importer.ledger import Ledger
+from importer.ledger import Ledger, LedgerReader
 from importer.ledger.records import Import
 from importer.model import Balance
 from importer.run.settings import BareDigits, CameBack, CampaignFacts, Checks, Desk
 
 
-def judge_balance(balance: Balance, checks: Checks) -> None:
-    """Holds a list that was taken in against what the person expected of it.
+def judge_balance(balance: Balance, checks: Checks, *, elsewhere_rows: int = 0) -> None:
+    """Holds a list that was taken in against what the person expected of it; `elsewhere_rows` are other shards'.
 
     **Errors**: ListProblem (exit 4) naming the check and the option that changes it.
     """
@@ -25,7 +25,7 @@ def judge_balance(balance: Balance, checks: Checks) -> None:
             hint="See the rejects file for why. If the list is as it should be, say --stop-at-rejects 100%.",
         )
     if checks.expect_rows is not None:
-        _judge_size(balance.read, *checks.expect_rows)
+        _judge_size(balance.read + elsewhere_rows, *checks.expect_rows)
     if checks.max_calls is not None and balance.pending > checks.max_calls:
         raise ListProblem(
             f"{balance.pending:,} rows would be called, more than --max-calls {checks.max_calls:,}. Nothing was sent.",
@@ -48,7 +48,7 @@ SAY_WHICH = """Say which call is the same call, by one of these:
   --once-per row                call again when anything in the row changed"""
 
 
-def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None:
+def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk, home: LedgerReader | None = None) -> str | None:
     """Asks what to do about known numbers with other content, when neither option said it.
 
     Gives `row` or `phone` as the person chose, or None when there is nothing to ask.
@@ -57,7 +57,7 @@ def judge_came_back(ledger: Ledger, an_import: Import, desk: Desk) -> str | None
     rows = _unanswered_rows(an_import)
     if not rows:
         return None
-    fields = _changed_fields(ledger, an_import)
+    fields = _changed_fields(ledger, an_import, home)
     said = desk.which_call(CameBack(rows=rows, changed_fields=fields))
     if said is None:
         raise came_back_problem(rows, fields, SAY_WHICH)
@@ -148,11 +148,12 @@ def bare_problem(rows: int, an_import: Import, region: str | None, hint: str) ->
     )
 
 
-def _changed_fields(ledger: Ledger, an_import: Import) -> tuple[str, ...]:
-    """The names of what differs, over the sample that intake kept."""
+def _changed_fields(ledger: Ledger, an_import: Import, home: LedgerReader | None = None) -> tuple[str, ...]:
+    """The names of what differs, over the sample that intake kept; rows of negative numbers are the home ledger's."""
     changed: dict[str, None] = {}
     for row_id, item in an_import.facts.get("came_back", []):
-        before = ledger.view.item_of(row_id)
+        view = ledger.view if row_id > 0 or home is None else home.view
+        before = view.item_of(abs(row_id))
         if before is not None:
             changed.update(dict.fromkeys(differences(json.loads(before), json.loads(item))))
     return tuple(changed)

@@ -16,6 +16,7 @@ from importer.model import Balance
 from importer.phones import PhoneRules
 from importer.reconcile import Reconciled
 from importer.sender import SendSettings
+from importer.shards import Shard
 from importer.sources import ReadOptions
 from importer.summary import Allowance
 
@@ -79,7 +80,7 @@ class RunSettings:
     `in_doubt` is `reconcile` or `hold`; `quiet_s` seconds; `adopt_since_ms` the Unix time since which a lost or
     restored ledger may have sent. `run_id` is the name that whoever starts this run gave it and its retries. `via` is
     the operation rows are sent by, for as long as the import lasts; `parent` is what a redial keeps of the import it
-    was made from.
+    was made from. `shard` is the part of the list to take, `home` the ledger that knows the earlier imports.
     """
 
     sources: Sequence[str]
@@ -108,6 +109,8 @@ class RunSettings:
     shows_numbers: bool = False
     via: str = VIA_LIST
     parent: Mapping[str, Any] | None = None
+    shard: Shard | None = None
+    home: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
