@@ -171,6 +171,8 @@ class _Merge:
             self._entry = self._settings(found)["shards"]["merged"].get(str(self._part.number), {})
             if self._entry.get("mark") == mark:
                 return found, "unchanged"
+            self._judge_erased(found)
+        self._judge_purged()
         how = "updated" if self._entry else "new"
         try:
             with self._store.transaction():
@@ -253,6 +255,27 @@ class _Merge:
                 hint="Do not send from that ledger any more.",
             )
         return import_id
+
+    def _judge_erased(self, import_id: int) -> None:
+        """**Errors**: LedgerProblem when the shard would bring back what was erased at home."""
+        sql = (
+            "SELECT 1 FROM imports i WHERE i.id = ?1 AND (erased_ms IS NOT NULL OR EXISTS (SELECT 1 "
+            "FROM erased_batches e JOIN batches b ON b.id = e.batch_id WHERE b.import_id = ?1))"
+        )
+        if self._store.one(sql, [import_id]):
+            raise LedgerProblem(
+                f"Import {import_id} was purged at home, and {self._path} would bring back what was erased. It was not "
+                "merged.",
+                hint="Purge once every shard is settled and merged; then delete the shards' ledgers.",
+            )
+
+    def _judge_purged(self) -> None:
+        """**Errors**: LedgerProblem for a ledger that was purged by itself: its stand-ins are not those of home."""
+        if self._store.one("SELECT 1 FROM part.purges LIMIT 1"):
+            raise LedgerProblem(
+                f"{self._path} was purged, so that its numbers cannot be known again at home. It was not merged.",
+                hint="Merge shards first, and purge the home ledger.",
+            )
 
     def _is_same_list(self, import_id: int) -> bool:
         """The same content, read in the same way."""

@@ -383,3 +383,18 @@ def test_what_was_merged_can_be_proved_and_asked_about(shop: Shop) -> None:
     asked = shop.importer("outcomes", *shop.target, "--out", shop.folder / "out.jsonl", "--json")
     assert asked.code in (0, 8), asked
     assert len((shop.folder / "out.jsonl").read_text().splitlines()) == 60
+
+
+def test_nothing_erased_comes_back(shop: Shop) -> None:
+    """Merging again after a purge changes nothing, and a ledger that was purged by itself is refused."""
+    source = write_list(shop.folder / "list.csv", people(30))
+    in_shards(shop, source, 2)
+    merge(shop)
+    assert shop.importer("purge", "--import", "1", "--ledger", shop.ledger, "--yes").code == 0
+    before = content_of(shop.ledger)
+    assert merge(shop).code == 0
+    assert content_of(shop.ledger) == before
+    part = own(shop, 1)
+    assert shop.importer("purge", "--import", "1", "--ledger", part, "--yes").code == 0
+    fresh = shop.importer("ledger", "merge", part, "--into", shop.folder / "fresh.db", "--json")
+    assert (fresh.code, "was purged" in why(fresh)) == (5, True)
