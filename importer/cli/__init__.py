@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "Show imports and where their rows are.",
     "reconcile": "Settle rows in doubt by the platform's own reports.",
     "resolve": "Decide about rows that the reports could not settle.",
+    "report": "Show an import as a page: balance, rejects, sends, calls.",
     "explain": "Show the whole life of a number or a row.",
     "outcomes": "Show what became of the calls, by row.",
     "call": "Have one number called.",

@@ -15,6 +15,7 @@ _EXTRAS = {
     "zstd": "zstandard",
     "pandas": "pyarrow",
     "metrics": "prometheus_client",
+    "report": "vl_convert",
     "otel": "opentelemetry.instrumentation",
 }
 

@@ -83,6 +83,8 @@ class AttemptLine:
 class Funnel:
     """How the call jobs of an import stand. **Shapes**: `by_status` is (status, is_finished, call jobs).
 
+    `attempts` and `talked_s` are summed over all call jobs that reports showed.
+
     `accepted` leaves out rows that a person said were called: nobody knows their call jobs.
     """
 
@@ -90,6 +92,8 @@ class Funnel:
     seen: int
     finished: int
     by_status: tuple[tuple[str | None, bool, int], ...]
+    attempts: int = 0
+    talked_s: float = 0.0
 
     @property
     def is_done(self) -> bool:
@@ -281,7 +285,8 @@ class OutcomeBook:
             [import_id],
         )[0]
         rows = self._store.all(
-            "SELECT o.status, o.is_finished, count(*) FROM job_outcomes o WHERE o.row_id >= "
+            "SELECT o.status, o.is_finished, count(*), total(o.attempts), total(o.call_duration_s) "
+            "FROM job_outcomes o WHERE o.row_id >= "
             "(SELECT first_row_id FROM imports WHERE id = ?1) AND (EXISTS (SELECT 1 FROM rows r "
             "WHERE r.id = o.row_id AND r.import_id = ?1) OR EXISTS (SELECT 1 FROM row_packs p WHERE p.first_row_id = "
             "(SELECT max(q.first_row_id) FROM row_packs q WHERE q.first_row_id <= o.row_id) "
@@ -290,9 +295,11 @@ class OutcomeBook:
         )
         return Funnel(
             accepted=accepted,
-            seen=sum(jobs for status, _, jobs in rows if status is not None),
-            finished=sum(jobs for _, is_finished, jobs in rows if is_finished),
-            by_status=tuple((status, bool(is_finished), jobs) for status, is_finished, jobs in rows),
+            seen=sum(jobs for status, _, jobs, *_ in rows if status is not None),
+            finished=sum(jobs for _, is_finished, jobs, *_ in rows if is_finished),
+            by_status=tuple((status, bool(is_finished), jobs) for status, is_finished, jobs, *_ in rows),
+            attempts=round(sum(attempts for *_, attempts, _ in rows)),
+            talked_s=sum(talked_s for *_, talked_s in rows),
         )
 
     def field_names(self, import_id: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

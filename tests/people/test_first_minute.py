@@ -153,7 +153,7 @@ def test_a_real_bash_completes_commands_options_values_and_campaigns(tmp_path: P
         check=True,
     )
     assert done.stdout.splitlines() == [
-        "reconcile resolve redial", "--once-per", "spring sunny", "sunny", "any-digits", "vacuum",
+        "reconcile resolve report redial", "--once-per", "spring sunny", "sunny", "any-digits", "vacuum",
     ]  # fmt: skip
 
 
