@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test ship torture fuzz check format lint types layers site lock clean
+.PHONY: help setup demo test test-page ship torture fuzz check format lint types layers site lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,8 +22,11 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## Send the sample data to a sandbox: killed, resumed, proved
 	$(BIN)/importer demo
 
-test: $(READY) ## All tests
+test: $(READY) ## All tests but those in a browser
 	$(BIN)/python -m pytest -n 2
+
+test-page: $(READY) ## The page of `importer report` in a real Chromium, which must be there
+	$(BIN)/python -m pytest tests_page -o pythonpath=tests
 
 ship: $(READY) ## Build wheel and sdist, install each into a clean environment, try both out
 	PYTHON=$(BIN)/python .ci/ship
@@ -42,7 +45,7 @@ bench-full: $(READY) ## The same with ten million rows: an hour
 fuzz: $(READY) ## Broken lists of every kind, read for MINUTES (30) from SEED (1)
 	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED)
 
-check: format lint types layers site test ## What decides: format, lint, types, import layers, the pages, tests
+check: format lint types layers site test-page test ## What decides: format, lint, types, import layers, the pages, tests
 
 format: $(READY)
 	$(BIN)/ruff format --check .
