@@ -7,7 +7,9 @@ not the copies it made while it moved records about, and only a file written ane
 
 from __future__ import annotations
 
+import math
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from pathlib import Path
 
 from importer.errors import LedgerProblem, UsageProblem
 from importer.ledger import Ledger
-from importer.ledger.erasing import AGE, IMPORT, Erasable, Purge, Scope, Traces
+from importer.ledger.erasing import AGE, IMPORT, KEPT, Erasable, Purge, Scope, Traces
+from importer.ledger.opening import BUSY_TIMEOUT_MS
 from importer.ledger.upkeep import vacuum
 from importer.machine import Moment
 
@@ -24,7 +27,7 @@ DEFAULT_KEEP_S = 90 * 86_400.0
 LEAST_KEEP_S = 2 * 86_400.0  # longer than any key window, and than outcomes take to be asked for
 TIDY_BUDGET_S = 5.0
 LARGEST_TIDY_WIPE_BYTES = 256 * 1024 * 1024
-_SHORT_WAIT_MS = 1_000
+_SHORT_WAIT_MS = 1_000  # for somebody who reads the ledger: the next run empties the -wal as well
 EVER_MS = 2**62  # of an import that is settled all of it goes, whatever the clock says
 
 
@@ -43,11 +46,12 @@ class Purged:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tidied:
-    """What the end of a run erased. **Units**: rows, requests, bad rows."""
+    """What the end of a run erased. **Units**: rows; Unix milliseconds. `is_whole` is False when the time was up."""
 
     rows: int = 0
-    rejects: int = 0
+    before_ms: int = 0
     is_whole: bool = True
+    is_wiped: bool = True
     removed: tuple[Path, ...] = ()
 
 
@@ -88,18 +92,24 @@ class Purger:
 
         **Crash**: at any moment; the next purge, or the end of the next run, goes on with it.
         """
-        book = self.ledger.erasing
-        erased = book.look(scope)
-        if not erased.is_nothing:
-            book.begin(scope, now_ms=self.now().unix_ms)
-        is_whole = all(self._run(each) for each in book.open_purges())
+        erased = self.ledger.erasing.look(scope)
+        is_whole = self.go_on() and (erased.is_nothing or self.erase(scope))
         return self._finished(erased, is_whole=is_whole)
+
+    def go_on(self) -> bool:
+        """Ends what earlier purges began; False when it was told to stop."""
+        return all(self._run(each) for each in self.ledger.erasing.open_purges())
+
+    def erase(self, scope: Scope) -> bool:
+        """Erases a scope, without writing the file anew; False when it was told to stop."""
+        if self.is_stopping():
+            return False
+        return self._run(self.ledger.erasing.begin(scope, now_ms=self.now().unix_ms))
 
     def purge_number(self, phone: int, *, keeps_hashes: bool) -> Purged:
         """Erases one number wherever it is settled; the rest of those requests stays."""
         traces = self.ledger.erasing.erase_number(phone, keeps_hashes=keeps_hashes, now_ms=self.now().unix_ms)
-        is_whole = all(self._run(each) for each in self.ledger.erasing.open_purges())
-        return self._finished(traces, is_whole=is_whole)
+        return self._finished(traces, is_whole=self.go_on())
 
     def _run(self, purge: Purge) -> bool:
         """Step by step to the end; False when it was told to stop."""
@@ -129,6 +139,71 @@ class Purger:
             return False
         book.note_wiped(now_ms=self.now().unix_ms)
         return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tidier:
+    """What a run does at its end: erases what its campaign need not keep any longer, for a few seconds at most."""
+
+    ledger: Ledger
+    campaign_id: int
+    keep_s: float
+    now: Callable[[], Moment]
+    is_stopping: Callable[[], bool]
+    budget_s: float = TIDY_BUDGET_S
+    largest_wipe_bytes: int = LARGEST_TIDY_WIPE_BYTES
+
+    def tidy(self) -> Tidied:
+        """Erases for as long as there is time; the next run goes on.
+
+        A batch whose outcomes were asked for lately, and whose call jobs have not all finished, waits.
+        **Crash**: as a purge.
+        """
+        if math.isinf(self.keep_s):
+            return Tidied()
+        before_ms = self._known_ms() - round(self.keep_s * 1000)
+        end_ms = self.now().boot_ms + round(self.budget_s * 1000)
+        purger = Purger(
+            ledger=self.ledger,
+            now=self.now,
+            is_stopping=lambda: self.is_stopping() or self.now().boot_ms >= end_ms,
+        )
+        rows_before = self.ledger.erasing.erased_rows()
+        is_whole = purger.go_on() and all(purger.erase(scope) for scope in self._scopes(before_ms))
+        self.ledger.intake.forget_numbers()
+        return Tidied(
+            rows=self.ledger.erasing.erased_rows() - rows_before,
+            before_ms=before_ms,
+            is_whole=is_whole,
+            is_wiped=self.ledger.erasing.is_wiped() or (is_whole and self._can_wipe() and self._wipe(purger)),
+            removed=remove_old_copies(self.ledger.path, before_ms=before_ms),
+        )
+
+    def _known_ms(self) -> int:
+        """The time by our clock, but never later than the platform's clock was known to be: ours may have jumped."""
+        return min(self.now().unix_ms, self.ledger.sends.server_high_ms() or self.now().unix_ms)
+
+    def _scopes(self, before_ms: int) -> list[Scope]:
+        """What is due of this campaign, import by import."""
+        everything = Scope(cause=KEPT, before_ms=before_ms, asked_ms=before_ms)
+        mine = {each.id for each in self.ledger.intake.imports_of(self.campaign_id)}
+        due = [each for each in self.ledger.erasing.imports_in(everything) if each in mine]
+        return [Scope(cause=KEPT, before_ms=before_ms, asked_ms=before_ms, import_id=each) for each in due]
+
+    def _can_wipe(self) -> bool:
+        """Whether the file is small enough to be written anew in passing, and the disk has room for it twice."""
+        size_bytes = self.ledger.path.stat().st_size
+        return (
+            size_bytes <= self.largest_wipe_bytes and shutil.disk_usage(self.ledger.path.parent).free > 3 * size_bytes
+        )
+
+    def _wipe(self, purger: Purger) -> bool:
+        run = self.ledger.store.connection.execute
+        run(f"PRAGMA busy_timeout = {_SHORT_WAIT_MS}")
+        try:
+            return purger.wipe()
+        finally:
+            run(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
 
 
 def emptied_wal(ledger: Ledger) -> bool:

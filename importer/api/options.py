@@ -22,6 +22,7 @@ from importer.intake import ListMapping, read_mapping
 from importer.intake.mapping import parse_mapping
 from importer.phones import DEFAULT_TYPES, TYPES, PhoneRules
 from importer.protocol import Window
+from importer.purging import DEFAULT_KEEP_S, LEAST_KEEP_S
 from importer.run import DEFAULT_BATCH_ROWS, Checks, HoldBack, RunSettings, Target
 from importer.run.checking import CheckSettings
 from importer.sender import SendSettings
@@ -81,6 +82,7 @@ class RunOptions(ListOptions, total=False):
     first: int
     in_doubt: Literal["reconcile", "hold"]
     adopt_since: datetime
+    keep_for_s: float
 
 
 # Inclusive bounds of what may be asked for; those of the command line.
@@ -93,6 +95,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
     "timeout_s": (0.001, 86_400),
     "patience_s": (0, math.inf),
     "not_if_called_within_s": (0, math.inf),
+    "keep_for_s": (LEAST_KEEP_S, math.inf),
     "rate_rows_s": (1e-6, 1e9),
 }
 _WORDS: Mapping[str, tuple[str, ...]] = {"in_doubt": ("reconcile", "hold")}
@@ -154,6 +157,7 @@ def run_settings(handed: Handed, target: Target, ledger: Path, options: RunOptio
         is_new_ledger_fine=options.get("new_ledger", False),
         in_doubt=options.get("in_doubt", "reconcile"),
         adopt_since_ms=None if adopt_since is None else int(adopt_since.timestamp() * 1000),
+        keep_for_s=options.get("keep_for_s", DEFAULT_KEEP_S),
     )
 
 

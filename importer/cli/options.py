@@ -103,6 +103,21 @@ class Allowed(click.ParamType):  # type: ignore[type-arg]  # generic only in new
             self.fail(str(problem), param, ctx)
 
 
+class Keeping(Duration):
+    """How long settled rows keep their numbers: a duration of two days or more, or `never` to erase nothing."""
+
+    name = "DURATION|never"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds; infinite for `never`."""
+        from importer.purging import LEAST_KEEP_S
+
+        found = math.inf if str(value) == "never" else super().convert(value, param, ctx)
+        if found < LEAST_KEEP_S:
+            self.fail("it must be 2d or more: reconciling and outcomes need numbers until then", param, ctx)
+        return found
+
+
 _DURATION, _POSITIVE = Duration(), click.IntRange(min=1)
 
 
@@ -225,6 +240,11 @@ STARTER_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--stop-with", type=click.IntRange(min=1), metavar="PID", help="Drain and stop when this process is gone."),
 )  # fmt: skip
 
+# How long what was settled keeps its numbers and payloads.
+KEEP_OPTION: Sequence[Callable[[F], F]] = (
+    click.option("--keep-for", type=Keeping(), default="90d", show_default=True, help="Then numbers and payloads of settled rows are erased, at the end of a run."),
+)  # fmt: skip
+
 # What counts as a failure at the end.
 END_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--allow-rejects", type=Allowed(), default="0", show_default=True, help="So many bad rows are no failure (exit 0)."),
@@ -288,6 +308,7 @@ FILE_OPTIONS = (
     NETWORK_OPTIONS,
     SEND_OPTIONS,
     RUN_ONLY_OPTIONS,
+    KEEP_OPTION,
     END_OPTIONS,
     WATCH_OPTIONS,
 )
@@ -462,6 +483,7 @@ def run_settings(options: Asked, sources: Sequence[str]) -> RunSettings:
         rejects_path=Path(values["rejects"]) if values.get("rejects") else None,
         is_new_ledger_fine=bool(values.get("new_ledger")),
         in_doubt=values.get("in_doubt", "reconcile"),
+        keep_for_s=values.get("keep_for", math.inf),
         quiet_s=values.get("quiet_period", 900.0),
         adopt_since_ms=values.get("adopt_since"),
         run_id=values.get("run_id"),

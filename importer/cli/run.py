@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from importer.cli.options import (
     DO_NOT_CALL_OPTIONS,
     END_OPTIONS,
     JSON_OPTION,
+    KEEP_OPTION,
     LEDGER_OPTION,
     LIST_OPTIONS,
     QUERY_OPTIONS,
@@ -63,6 +65,7 @@ Examples:
     SHARD_OPTIONS,
     RUN_ONLY_OPTIONS,
     END_OPTIONS,
+    KEEP_OPTION,
     SEND_OPTIONS,
     STARTER_OPTIONS,
     WATCH_OPTIONS,
@@ -112,7 +115,9 @@ def _rehearse(options: Asked, sources: tuple[str, ...], *, as_json: bool) -> int
     with tempfile.TemporaryDirectory(prefix="importer-rehearsal-") as folder, staged(Path(folder), *real) as stage:
         values = {"host": stage.origin, "token_file": stage.token_file, "ledger": stage.ledger, "proxy": None}
         asked_for = replace(options, values={**options.values, **values})
-        settings = replace(run_settings(asked_for, sources), in_doubt="hold", is_new_ledger_fine=True)
+        settings = replace(
+            run_settings(asked_for, sources), in_doubt="hold", is_new_ledger_fine=True, keep_for_s=math.inf
+        )
         if not as_json:
             say("A rehearsal: everything goes to a sandbox on this machine. Nobody is called.")
         with engine(settings, is_quiet=as_json, is_yes=True) as run:

@@ -13,6 +13,7 @@ from importer.cli.options import (
     DO_NOT_CALL_OPTIONS,
     END_OPTIONS,
     JSON_OPTION,
+    KEEP_OPTION,
     LEDGER_OPTION,
     SEND_OPTIONS,
     WATCH_OPTIONS,
@@ -27,7 +28,14 @@ from importer.cli.options import (
 )
 @click.argument("import_id", metavar="[IMPORT]", required=False)
 @with_options(
-    CAMPAIGN_OPTIONS, DO_NOT_CALL_OPTIONS, LEDGER_OPTION, END_OPTIONS, SEND_OPTIONS, WATCH_OPTIONS, (JSON_OPTION,)
+    CAMPAIGN_OPTIONS,
+    DO_NOT_CALL_OPTIONS,
+    LEDGER_OPTION,
+    KEEP_OPTION,
+    END_OPTIONS,
+    SEND_OPTIONS,
+    WATCH_OPTIONS,
+    (JSON_OPTION,),
 )
 @click.pass_context
 def command(context: click.Context, /, import_id: str | None, as_json: bool, **_: Any) -> None:

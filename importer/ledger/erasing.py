@@ -22,6 +22,7 @@ from importer.ledger.stand_ins import StandIns
 from importer.ledger.store import Store
 
 AGE, IMPORT, PHONE, KEPT = "age", "import", "phone", "kept long enough"
+NEVER_MS = 2**62
 ROWS_PER_COMMIT = 20_000
 BATCHES_PER_COMMIT = 500
 LINES_PER_COMMIT = 10_000
@@ -57,7 +58,7 @@ class Scope:
     before_ms: int
     import_id: int | None = None
     keeps_hashes: bool = True
-    asked_ms: int = 2**62
+    asked_ms: int = NEVER_MS
 
     def values(self) -> dict[str, int | None]:
         """As the queries take them."""
@@ -176,8 +177,22 @@ class EraseBook:
             "SELECT id, cause, before_ms, import_id, keeps_hashes FROM purges WHERE erased_ms IS NULL ORDER BY id"
         )
         return [
-            Purge(id=n, scope=Scope(cause=c, before_ms=b, import_id=i, keeps_hashes=bool(k))) for n, c, b, i, k in rows
+            Purge(
+                id=purge_id,
+                scope=Scope(
+                    cause=cause,
+                    before_ms=before_ms,
+                    import_id=import_id,
+                    keeps_hashes=bool(keeps),
+                    asked_ms=before_ms if cause == KEPT else NEVER_MS,
+                ),
+            )
+            for purge_id, cause, before_ms, import_id, keeps in rows
         ]
+
+    def erased_rows(self) -> int:
+        """Rows erased by all purges together."""
+        return int(self._store.one("SELECT coalesce(sum(rows), 0) FROM purges")[0])
 
     def is_wiped(self) -> bool:
         """False while something erased may still stand in free pages of the file."""

@@ -21,6 +21,7 @@ from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
 from importer.protocol import Arming, ServerClock, calibrated
+from importer.purging import Tidier
 from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
 from importer.run import sharding
@@ -415,7 +416,30 @@ class Run:
         )
         self.ledger.sends.finish(an_import.id, now_ms=self.now().unix_ms)
         self.ledger.witness.note(self.now().unix_ms)
+        self._tidy(campaign, settings)
         return result, done
+
+    def _tidy(self, campaign: Campaign, settings: RunSettings) -> None:
+        """Erases what need not be kept any longer. What was sent is settled; the next run tries again what failed."""
+        if self._is_stopping():
+            return
+        tidier = Tidier(
+            ledger=self.ledger,
+            campaign_id=campaign.id,
+            keep_s=settings.keep_for_s,
+            now=self.now,
+            is_stopping=self._is_stopping,
+        )
+        try:
+            done = tidier.tidy()
+        except LedgerProblem as problem:
+            self.observer(Notice(kind="not-erased", text=f"Old rows could not be erased: {problem.message}"))
+            return
+        if done.rows:
+            days = settings.keep_for_s / 86_400
+            rest = "" if done.is_whole else "; the next run goes on with the rest"
+            text = f"Erased numbers and payloads of {done.rows:,} rows settled over {days:g} days ago{rest}."
+            self.observer(Notice(kind="erased", text=text))
 
     def _adopted(self, an_import: Import, settings: RunSettings) -> Adoption | None:
         """Since when and until when a lost ledger may have sent this import's batches, by every clock there is."""

@@ -14,6 +14,7 @@ from importer.client import Secret
 from importer.intake import ListMapping
 from importer.model import Balance
 from importer.phones import PhoneRules
+from importer.purging import DEFAULT_KEEP_S
 from importer.reconcile import Reconciled
 from importer.sender import SendSettings
 from importer.shards import Shard
@@ -78,7 +79,8 @@ class RunSettings:
     """One run. `once_per` and `round_name` are None when nobody said them.
 
     `in_doubt` is `reconcile` or `hold`; `quiet_s` seconds; `adopt_since_ms` the Unix time since which a lost or
-    restored ledger may have sent. `run_id` is the name that whoever starts this run gave it and its retries. `via` is
+    restored ledger may have sent. Settled rows are erased after `keep_for_s`, never
+    if that is infinite. `run_id` is the name that whoever starts this run gave it and its retries. `via` is
     the operation rows are sent by, for as long as the import lasts; `parent` is what a redial keeps of the import it
     was made from. `shard` is the part of the list to take, `home` the ledger that knows the earlier imports.
     """
@@ -107,6 +109,7 @@ class RunSettings:
     run_id: str | None = None
     is_network_ledger_fine: bool = False
     shows_numbers: bool = False
+    keep_for_s: float = DEFAULT_KEEP_S
     via: str = VIA_LIST
     parent: Mapping[str, Any] | None = None
     shard: Shard | None = None

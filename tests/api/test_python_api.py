@@ -85,7 +85,7 @@ def test_every_setting_of_the_command_has_its_argument() -> None:
     shown = {each.opts[0] for each in run.params if not getattr(each, "hidden", True)}
     told = {word.removeprefix("--").replace("-", "_") for word in shown} - only_there
     same = {"list": "list_name", "round": "round_name", "rate": "rate_rows_s"}
-    same |= {name: f"{name}_s" for name in ("timeout", "patience", "not_if_called_within")}
+    same |= {name: f"{name}_s" for name in ("timeout", "patience", "not_if_called_within", "keep_for")}
     given = {same.get(name, name) for name in told}
     assert sorted(given - set(RunOptions.__annotations__)) == []
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workbench import OWNER, TOKEN, Bench, Platform, Serve, Shop, number, people, write_list
+from workbench import OWNER, TOKEN, Bench, Platform, Serve, Shop, environment, number, people, write_list
 
 from importer import machine
 from importer.client import CallsApi, NewCallJob
 from importer.keys import STAND_INS_FROM, stand_in, stand_in_column
 from importer.ledger import Ledger
-from importer.ledger.erasing import Scope
 from importer.ledger.upkeep import check_ledger
-from importer.purging import Purger, scope_by_age
 from privacy.scanning import files_of, forms_of, found_in
 
 CANARY = "CanaryCell"
+DYING = Path(__file__).with_name("dying.py")
 PACKED, APART = 150, 30  # rows of a packed batch, and of batches kept row by row
 DECLINED = 5
 BAD = {"phone": "(650) 555-01", "name": f"{CANARY} bad", "order": "7"}
@@ -282,61 +283,21 @@ def test_reports_that_come_later_leave_erased_rows_bare(settled: Shop) -> None:
     assert told[0][2:] == (0, 0)
 
 
-class Died(BaseException):
-    """The process ends here."""
-
-
-class Dying:
-    """A store's connection of which the n-th BEGIN or COMMIT, or what follows it, is never reached."""
-
-    def __init__(self, connection: sqlite3.Connection, crossing: int) -> None:
-        self._connection = connection
-        self._left = crossing
-
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
-        """As a connection; each crossing counts twice: before it, and after."""
-        is_crossing = sql.startswith(("BEGIN", "COMMIT", "VACUUM"))
-        self._cross(is_crossing)
-        made = self._connection.execute(sql, *values)
-        self._cross(is_crossing)
-        return made
-
-    def _cross(self, is_crossing: bool) -> None:
-        if is_crossing:
-            if self._left == 0:
-                raise Died
-            self._left -= 1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
-
-
-def test_a_purge_that_dies_at_any_commit_is_ended_by_the_next(settled: Shop, tmp_path: Path) -> None:
-    """Ended before and after every commit, it leaves a ledger that is well, and a later purge ends it."""
-    scope = scope_by_age(0.0, keeps_hashes=True, now_ms=machine.now().unix_ms + 1000)
+def test_a_purge_that_is_killed_at_any_commit_is_ended_by_the_next(settled: Shop, tmp_path: Path) -> None:
+    """A real process, killed before and after every commit: the ledger is well, and a later purge ends it."""
     for crossing in range(40):
-        folder = tmp_path / f"died-{crossing}"
-        folder.mkdir()
-        path = folder / "ledger.db"
+        path = tmp_path / f"killed-{crossing}" / "ledger.db"
+        path.parent.mkdir()
         for name in ("ledger.db", "ledger.db.counter"):
-            shutil.copyfile(tmp_path / name, folder / name)
-        is_over = _died_at(path, crossing, scope)
+            shutil.copyfile(tmp_path / name, path.with_name(name))
+        died = subprocess.run(
+            [sys.executable, DYING, path, str(crossing)], env=environment(), timeout=60, check=False
+        ).returncode
+        assert died in (0, -9)
         assert findings(path) == []
-        with Ledger(path, OWNER, now_ms=0) as ledger:
-            assert Purger(ledger=ledger, now=machine.now).purge(scope).is_wiped
-        assert traces(path, all_phones()) == []
-        if is_over:
+        assert settled.importer("purge", "--older-than", "0s", "--ledger", path, "--yes", "--json").code == 0
+        assert ask(path, "SELECT count(*) FROM purges WHERE wiped_ms IS NULL") == [(0,)]
+        assert traces(path, [number(1), number(DECLINED), number(201)]) == []
+        if died == 0:
             return
     raise AssertionError("the purge never came to its end")
-
-
-def _died_at(path: Path, crossing: int, scope: Scope) -> bool:
-    """Purges until a crossing; True when it came to its end before that."""
-    with Ledger(path, OWNER, now_ms=0) as ledger:
-        plain = ledger.store.connection
-        ledger.store.connection = Dying(plain, crossing)  # type: ignore[assignment]
-        try:
-            Purger(ledger=ledger, now=machine.now).purge(scope)
-        except Died:
-            return False
-        return True
