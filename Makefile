@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 
-.PHONY: help setup demo test test-page ship torture fuzz check format lint types layers site lock clean
+.PHONY: help setup demo test test-page test-integrations ship torture fuzz check format lint types layers site lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,10 @@ test-page: $(READY) ## The page of `importer report` in a real Chromium, which m
 
 ship: $(READY) ## Build wheel and sdist, install each into a clean environment, try both out
 	PYTHON=$(BIN)/python .ci/ship
+
+SCHEDULERS ?= airflow dagster prefect
+test-integrations: $(READY) ## Real runs under real schedulers (SCHEDULERS), each in an environment of its own: some minutes
+	PYTHON=$(BIN)/python .ci/integrations $(SCHEDULERS)
 
 MINUTES ?= 30
 SEED ?= 1
@@ -62,10 +66,17 @@ layers: $(READY)
 site: $(READY) ## The pages of docs/ as a site, in build/site; a broken link fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-lock: $(READY) ## Bring the lock file up to date
+LOCKED := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11
+lock: $(READY) ## Bring the lock file up to date; the schedulers' extras are not in it
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
-		--group dev --all-extras --output-file requirements.lock pyproject.toml
+	$(LOCKED) --group dev --output-file requirements.lock pyproject.toml $$($(BIN)/python -c 'import tomllib; \
+		extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; \
+		print(*(f"--extra={name}" for name in extras if name not in "$(SCHEDULERS)".split()))')
+
+lock-integrations: $(READY) ## Bring the schedulers' lock files up to date
+	$(BIN)/python -m pip install --quiet uv
+	for name in $(SCHEDULERS); do $(LOCKED) --group integrations --extra sandbox --extra $$name \
+		--output-file tests_integrations/$$name.lock pyproject.toml || exit 1; done
 
 clean: ## Remove what was made
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .import_linter_cache .hypothesis
