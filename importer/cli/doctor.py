@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ from importer.cli.options import (
     JSON_OPTION,
     LEDGER_OPTION,
     Asked,
+    Keeping,
     asked,
     file_configuration,
     target_of,
@@ -78,11 +80,28 @@ def _ledger_findings(each: Sequence[Asked]) -> list[Finding]:
     from importer.doctor.ledger import examine_disk, examine_ledger
     from importer.machine import now
 
+    kept: dict[Path, list[float]] = {}
     try:
-        paths = list(dict.fromkeys(options.ledger for options in each))
+        for options in each:
+            kept.setdefault(options.ledger, []).append(_keep_for_s(options))
     except UsageProblem as problem:
         return [Finding(what="ledger", state="note", text=problem.message, hint=problem.hint)]
-    return [one for path in paths for one in (*examine_ledger(path, now_ms=now().unix_ms), *examine_disk(path))]
+    return [
+        one
+        for path, keep_for_s in kept.items()
+        for one in (*examine_ledger(path, now_ms=now().unix_ms, keep_for_s=keep_for_s), *examine_disk(path))
+    ]
+
+
+def _keep_for_s(options: Asked) -> float:
+    """How long a campaign's rows are kept, as a run of it would find it in the file."""
+    from importer.purging import DEFAULT_KEEP_S
+
+    said = options.campaign.get("keep_for", options.configuration.common.get("keep_for"))
+    try:
+        return DEFAULT_KEEP_S if said is None else Keeping().convert(said, None, None)
+    except click.BadParameter as problem:
+        raise UsageProblem(f"{options.configuration.path}: keep_for: {problem.format_message()}") from None
 
 
 def _campaign_findings(each: Sequence[Asked]) -> list[Finding]:

@@ -193,6 +193,7 @@ def vacuum(context: click.Context, /, as_json: bool, **_: Any) -> None:
     from importer.ledger import Ledger
     from importer.ledger.upkeep import vacuum as shrink
     from importer.machine import now, this_process
+    from importer.purging import emptied_wal
 
     options = asked(context)
     path = options.ledger
@@ -202,6 +203,8 @@ def vacuum(context: click.Context, /, as_json: bool, **_: Any) -> None:
     is_fine = options.is_network_ledger_fine
     with Ledger(path, this_process(_now_text()), now_ms=now().unix_ms, is_network_fine=is_fine) as ledger:
         shrunk = shrink(ledger.store)
+        if emptied_wal(ledger):
+            ledger.erasing.note_wiped(now_ms=now().unix_ms)
     if as_json:
         _echo_json(path, 0, before_bytes=shrunk.before_bytes, after_bytes=shrunk.after_bytes)
     else:

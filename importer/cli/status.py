@@ -98,6 +98,9 @@ def _show_one(view: View, line: ImportLine, ledger: str) -> None:
     ]
     for text in [*head, *balance_lines(line.balance)]:
         click.echo(safe(text))
+    erased, requests, erased_ms = view.erased(an_import.id)
+    if erased:
+        click.echo(f"Numbers and payloads of {erased:,} of {requests:,} requests were erased, last {day(erased_ms)}.")
     rejects = view.reject_counts(an_import.id)
     if rejects:
         click.echo("Bad rows by reason:")

@@ -6,15 +6,20 @@ A newcomer may question that the quick look stops at a size: SQLite's own check 
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from importer.doctor.findings import NOTE, OK, WARNING, WRONG, Finding
 from importer.errors import ImporterError
 from importer.ledger import LedgerReader
+from importer.ledger.erasing import KEPT, Scope
 from importer.ledger.opening import SCHEMA_VERSION
 from importer.machine import MOUNTS, file_system, holder_of, network_file_system, read_by_others, written_by_others
+from importer.purging import DEFAULT_KEEP_S
 
 LARGEST_QUICK_BYTES = 512 * 1024 * 1024
 LEAST_FREE_BYTES = 64 * 1024 * 1024
@@ -22,17 +27,25 @@ LITTLE_FREE_BYTES = 1024 * 1024 * 1024
 MOST_IMPORTS = 200
 FEWEST_ROWS = 1000  # below, the empty tables weigh more than the rows
 DAY_MS = 86_400_000
+DAY_S = 86_400
 FORECAST_DAYS = 90
+YEAR_DAYS = 365
+STAND_IN_BYTES = 8  # by so much a stand-in is longer than a number
 
 
-def examine_ledger(path: Path, *, now_ms: int) -> list[Finding]:
-    """The file, its content, its holder and its growth."""
+def examine_ledger(path: Path, *, now_ms: int, keep_for_s: Sequence[float] = (DEFAULT_KEEP_S,)) -> list[Finding]:
+    """The file, its content, its holder, its growth, and what will be erased when.
+
+    `keep_for_s`: how long its campaigns keep what was settled; the longest counts for how it will grow.
+    """
     if not path.exists():
         text = f"{path} is not there yet; the first run makes it"
         return [Finding(what="ledger", state=NOTE, text=text, facts={"path": str(path), "is_there": False})]
     try:
         with LedgerReader(path) as reader:
-            return [*_content(path, reader), _holder(path), _growth(path, reader, now_ms)]
+            keep_s = max(keep_for_s, default=DEFAULT_KEEP_S)
+            growth = _growth(path, reader, now_ms, keep_s)
+            return [*_content(path, reader), _holder(path), growth, *_erasure(reader, now_ms, keep_s)]
     except ImporterError as problem:
         facts = {"path": str(path), "is_there": True}
         return [Finding(what="ledger", state=WRONG, text=problem.message, hint=problem.hint, facts=facts, exit_code=5)]
@@ -93,8 +106,8 @@ def _holder(path: Path) -> Finding:
     return Finding(what="lock", state=NOTE, text=f"held by {owner}", facts={"holder": str(owner)})
 
 
-def _growth(path: Path, reader: LedgerReader, now_ms: int) -> Finding:
-    """How large the ledger will be, if lists keep coming as they do."""
+def _growth(path: Path, reader: LedgerReader, now_ms: int, keep_s: float) -> Finding:
+    """How large the ledger will be, if lists keep coming as they do, and what is due is erased."""
     size_bytes = _size_bytes(path)
     total_rows, first_ms = reader.view.rows_read()
     if first_ms is None or total_rows < FEWEST_ROWS:
@@ -103,17 +116,62 @@ def _growth(path: Path, reader: LedgerReader, now_ms: int) -> Finding:
     days = min(30.0, max(1.0, (now_ms - first_ms) / DAY_MS))
     per_row = size_bytes / total_rows
     growth_bytes = round(per_row * lately_rows / days * FORECAST_DAYS)
+    year_bytes = size_bytes + round(per_row * lately_rows / days * YEAR_DAYS)
+    year_bytes -= _spared_bytes(reader, lately_rows / days, keep_s)
     text = (
         f"{per_row:,.0f} bytes a row; {lately_rows / days:,.0f} rows a day lately: "
-        f"about {size(size_bytes + growth_bytes)} in {FORECAST_DAYS} days"
+        f"about {size(size_bytes + growth_bytes)} in {FORECAST_DAYS} days, {size(year_bytes)} in a year"
     )
     free_bytes = shutil.disk_usage(path.parent).free
     facts = {"bytes_per_row": round(per_row, 1), "rows_a_day": round(lately_rows / days, 1)}
-    facts |= {f"forecast_{FORECAST_DAYS}_days_bytes": size_bytes + growth_bytes}
+    facts |= {f"forecast_{FORECAST_DAYS}_days_bytes": size_bytes + growth_bytes, "forecast_year_bytes": year_bytes}
     if growth_bytes > free_bytes:
         hint = "Give it a larger disk, or `importer ledger vacuum` after old imports were erased."
         return Finding(what="growth", state=WARNING, text=f"{text}, more than is free", hint=hint, facts=facts)
     return Finding(what="growth", state=OK, text=text, facts=facts)
+
+
+def _spared_bytes(reader: LedgerReader, rows_a_day: float, keep_s: float) -> int:
+    """What erasing gives back within a year: frozen bytes, less the stand-ins that take the place of numbers."""
+    held_rows, held_bytes = reader.erasing.held()
+    days_ahead = YEAR_DAYS - keep_s / DAY_S
+    if not held_rows or days_ahead <= 0:
+        return 0
+    erased_rows = held_rows + rows_a_day * days_ahead
+    return max(0, round(erased_rows * (held_bytes / held_rows - STAND_IN_BYTES)))
+
+
+def _erasure(reader: LedgerReader, now_ms: int, keep_s: float) -> list[Finding]:
+    """What will be erased when, by itself; and whether free pages still hold something."""
+    found = [_due(reader, now_ms, keep_s)]
+    if not reader.erasing.is_wiped():
+        text = "what was erased may still stand between records of the file"
+        hint = "`importer ledger vacuum` writes it anew, when no run needs it."
+        found.append(Finding(what="erasure", state=WARNING, text=text, hint=hint, facts={"is_wiped": False}))
+    return found
+
+
+def _due(reader: LedgerReader, now_ms: int, keep_s: float) -> Finding:
+    facts: dict[str, object] = {"erased_rows": reader.erasing.erased_rows(), "due_rows": 0, "next_at": None}
+    if math.isinf(keep_s):
+        hint = "`importer purge --older-than 90d` erases them; keep_for in importer.toml does so by itself."
+        text = "numbers and payloads are kept until somebody erases them"
+        return Finding(what="erasure", state=NOTE, text=text, hint=hint, facts={**facts, "keep_for_days": None})
+    before_ms = now_ms - round(keep_s * 1000)
+    due = reader.erasing.look(Scope(cause=KEPT, before_ms=before_ms, asked_ms=before_ms))
+    oldest_ms = reader.erasing.oldest_ms()
+    days = keep_s / DAY_S
+    facts |= {"keep_for_days": days, "due_rows": due.rows}
+    text = f"numbers and payloads of settled rows are erased after {days:g} days: {due.rows:,} rows are due"
+    if oldest_ms is not None and not due.rows:
+        next_at = datetime.fromtimestamp(oldest_ms / 1000 + keep_s, UTC)
+        facts["next_at"] = next_at.isoformat(timespec="seconds")
+        text += f", the next on {next_at:%Y-%m-%d}"
+    left = due.pending + due.in_doubt
+    if left:
+        text += f"; {left:,} rows as old are not settled, and stay until they are"
+    hint = "The next run erases them; `importer purge` does so now." if due.rows else ""
+    return Finding(what="erasure", state=OK, text=text, hint=hint, facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

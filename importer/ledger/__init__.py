@@ -210,6 +210,7 @@ class LedgerReader:
         self.dnc = DncBook(self._store)
         self.campaigns = CampaignBook(self._store)
         self.outcomes = OutcomeBook(self._store)
+        self.erasing = EraseBook(self._store)
         self.witness = Witness(self._store)
 
     def only_campaign(self, fingerprint: bytes | None) -> Campaign | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from importer.body import item_texts
 from importer.errors import LedgerProblem
-from importer.keys import BOOLEAN, JSON, NULL, NUMBER, request_key, row_key
+from importer.keys import BOOLEAN, JSON, NULL, NUMBER, STAND_INS_FROM, request_key, row_key
 from importer.ledger.key_index import unheld
 from importer.ledger.packs import rows_of_batch
 from importer.ledger.schema import differences
@@ -278,6 +278,20 @@ _IMPOSSIBLE_SENDS = {
 }
 
 
+_IMPOSSIBLE_ERASURES = {
+    "is not settled": """
+        SELECT e.batch_id FROM erased_batches e LEFT JOIN batches b ON b.id = e.batch_id
+        WHERE coalesce(b.state, '') NOT IN ('accepted', 'refused', 'split')""",
+    "has frozen bytes": "SELECT e.batch_id FROM erased_batches e JOIN bodies d ON d.batch_id = e.batch_id",
+    "has a number": f"""
+        SELECT e.batch_id FROM erased_batches e JOIN batches b ON b.id = e.batch_id
+        JOIN rows r ON r.id BETWEEN b.first_row_id AND b.last_row_id AND r.batch_id = b.id
+        WHERE r.phone < {STAND_INS_FROM}
+        UNION ALL SELECT e.batch_id FROM erased_batches e JOIN row_packs p ON p.batch_id = e.batch_id
+        WHERE p.digits < 19""",
+}
+
+
 class Audit:
     """The checks of one ledger over one connection, which only reads.
 
@@ -303,6 +317,7 @@ class Audit:
             *self.requests(imports),
             self.checked("receipts across batches", self._judge_shared_ids),
             self.checked("identities", self._judge_identities),
+            self.checked("erasures", self._judge_erasures),
         ]
 
     def checked(self, name: str, judge: Callable[[], tuple[int, list[Finding]]]) -> Checked:
@@ -459,6 +474,14 @@ class Audit:
         found += self._judge_packs() + [f"row {row_id} does not hold its own key" for row_id in unheld(self.connection)]
         count = self._all("SELECT (SELECT count(*) FROM identities) + (SELECT total(size_rows) FROM row_packs)")[0][0]
         return int(count), [Finding(check="identities", text=text) for text in found]
+
+    def _judge_erasures(self) -> tuple[int, list[Finding]]:
+        """What was erased is settled, and nothing of it is there: no bytes, no number."""
+        found = []
+        for what, sql in _IMPOSSIBLE_ERASURES.items():
+            found += [f"batch {row[0]} was erased, and {what}" for row in self._all(f"{sql} LIMIT {MOST_FINDINGS}")]
+        count = self._all("SELECT count(*) FROM erased_batches")[0][0]
+        return int(count), [Finding(check="erasures", text=text) for text in found]
 
     def _judge_packs(self) -> list[str]:
         """A batch is packed or not, never both; and one that gave its keys back is not."""

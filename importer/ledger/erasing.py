@@ -190,6 +190,19 @@ class EraseBook:
             for purge_id, cause, before_ms, import_id, keeps in rows
         ]
 
+    def oldest_ms(self) -> int | None:
+        """When the oldest of what could be erased one day was settled; None when there is nothing."""
+        values = Scope(cause=AGE, before_ms=NEVER_MS).values()
+        return self._one(f"SELECT min(coalesce(c.received_ms, b.changed_ms)) {_SETTLED}", values)[0]  # type: ignore[no-any-return]
+
+    def held(self) -> tuple[int, int]:
+        """Rows whose frozen bytes are still there, and how many bytes these take."""
+        rows, size_bytes = self._store.one(
+            "SELECT coalesce(sum(b.size_rows), 0), coalesce(sum(length(d.body)), 0) FROM bodies d "
+            "JOIN batches b ON b.id = d.batch_id WHERE b.state <> 'split'"
+        )
+        return int(rows), int(size_bytes)
+
     def erased_rows(self) -> int:
         """Rows erased by all purges together."""
         return int(self._store.one("SELECT coalesce(sum(rows), 0) FROM purges")[0])

@@ -100,6 +100,15 @@ class View:
             pending=sum(states.get(state, 0) for state in ("frozen", "armed", "waiting")),
         )
 
+    def erased(self, import_id: int) -> tuple[int, int, int | None]:
+        """Requests of an import that were erased, of how many there are, and when the last of them was."""
+        found = self._all(
+            "SELECT count(e.batch_id), count(*), max(e.erased_ms) FROM batches b "
+            "LEFT JOIN erased_batches e ON e.batch_id = b.id WHERE b.import_id = ?",
+            [import_id],
+        )
+        return found[0][0], found[0][1], found[0][2]
+
     def state_rows(self, import_id: int) -> dict[str, int]:
         """Rows of an import by the state of their batch."""
         return dict(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import re
 import socket
@@ -52,7 +54,7 @@ def test_all_is_well_with_a_ledger_a_host_and_a_token(shop: Shop, tmp_path: Path
     found = checks(said)
     assert (said.code, said.json["error"]) == (0, None)
     assert list(found) == [
-        "versions", "extras", "ledger", "lock", "growth", "disk", "file system", "host", "clock", "token",
+        "versions", "extras", "ledger", "lock", "growth", "erasure", "disk", "file system", "host", "clock", "token",
     ]  # fmt: skip
     assert {found[what]["state"] for what in ("ledger", "lock", "disk", "host", "clock", "token")} == {"ok"}
     assert found["token"]["facts"]["is_valid"] is True
@@ -248,6 +250,41 @@ def test_growth_is_forecast_from_what_came_in(shop: Shop, tmp_path: Path) -> Non
     forecast = facts["forecast_90_days_bytes"]
     assert isinstance(forecast, int)
     assert forecast >= size_bytes * 80
+    kept_for_ever = _found(shop, "growth", keep_for_s=[math.inf]).facts["forecast_year_bytes"]
+    assert isinstance(kept_for_ever, int)
+    assert forecast < facts["forecast_year_bytes"] < kept_for_ever  # type: ignore[operator]  # facts are objects
+
+
+def _found(shop: Shop, what: str, **more: Any) -> Finding:
+    later_ms = more.pop("now_ms", now().unix_ms)
+    return next(each for each in examine_ledger(shop.ledger, now_ms=later_ms, **more) if each.what == what)
+
+
+def test_what_will_be_erased_is_told_with_its_day(shop: Shop, tmp_path: Path) -> None:
+    """Nothing is due yet; ninety days later all of it is; whoever keeps everything is told so."""
+    shop.run(write_list(tmp_path / "a.csv", people(30)))
+    soon = _found(shop, "erasure")
+    assert (soon.facts["due_rows"], soon.facts["keep_for_days"]) == (0, 90)
+    assert str(soon.facts["next_at"])[:10] in soon.text
+    later_ms = now().unix_ms + 91 * 86_400_000
+    due = _found(shop, "erasure", now_ms=later_ms)
+    assert (due.facts["due_rows"], "importer purge" in due.hint) == (30, True)
+    assert _found(shop, "erasure", keep_for_s=[math.inf]).state == "note"
+    (tmp_path / "importer.toml").write_text('keep_for = "30d"', encoding="utf-8")
+    with contextlib.chdir(tmp_path):
+        assert checks(doctor(shop))["erasure"]["facts"]["keep_for_days"] == 30
+
+
+def test_pages_that_still_hold_something_are_told(shop: Shop, tmp_path: Path) -> None:
+    """What was erased and not yet wiped is a warning, until `ledger vacuum` writes the file anew."""
+    shop.run(write_list(tmp_path / "a.csv", people(30)))
+    with closing(sqlite3.connect(shop.ledger)) as connection:
+        connection.execute("INSERT INTO purges (cause, keeps_hashes, begun_ms, erased_ms) VALUES ('age', 1, 1, 1)")
+        connection.commit()
+    told = [each.text for each in examine_ledger(shop.ledger, now_ms=now().unix_ms) if each.state == "warning"]
+    assert told == ["what was erased may still stand between records of the file"]
+    assert shop.importer("ledger", "vacuum", "--ledger", shop.ledger).code == 0
+    assert [each for each in examine_ledger(shop.ledger, now_ms=now().unix_ms) if each.state == "warning"] == []
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
