@@ -75,7 +75,8 @@ lock: $(READY) ## Bring the lock file up to date; the schedulers' extras are not
 
 lock-integrations: $(READY) ## Bring the schedulers' lock files up to date
 	$(BIN)/python -m pip install --quiet uv
-	for name in $(SCHEDULERS); do $(LOCKED) --group integrations --extra sandbox --extra $$name \
+	for name in $(SCHEDULERS); do $(LOCKED) --group integrations --extra sandbox --extra report --extra $$name \
+		$$(ls tests_integrations/$$name.constraints 2>/dev/null | sed 's/^/--constraints=/') \
 		--output-file tests_integrations/$$name.lock pyproject.toml || exit 1; done
 
 clean: ## Remove what was made
