@@ -75,7 +75,10 @@ def command(
     with StopSignals() as signals, _owned(options) as ledger:
         purger = Purger(ledger=ledger, now=_now, is_stopping=lambda: signals.received is not None)
         scope = None if number is not None else _scope(ledger, older_than, which, keeps_hashes=keep_hashes)
-        meant = ledger.erasing.traces_of(number or 0) if scope is None else ledger.erasing.look(scope)
+        if scope is None:
+            meant: Erasable | Traces = ledger.erasing.traces_of(number or 0, keeps_hashes=keep_hashes)
+        else:
+            meant = ledger.erasing.look(scope)
         files = _files(ledger, scope)
         if not as_json:
             _show_meant(meant, scope, files, keeps_hashes=keep_hashes)
@@ -126,14 +129,10 @@ def _scope(ledger: Ledger, older_than_s: float | None, import_id: int | None, *,
 
 def _files(ledger: Ledger, scope: Scope | None) -> list[Path]:
     """Files beside that hold the same numbers: they are their owner's, so they are named and left alone."""
-    from importer.run import default_rejects_path
-
     found: dict[Path, None] = {}
     for import_id in ledger.erasing.imports_in(scope) if scope else ():
-        beside = [ledger.path.with_name(f"import-{import_id}.rejects.csv")]
-        for facts in ledger.intake.files(import_id):
-            if not facts.get("is_spooled"):
-                beside += [Path(str(facts["path"])), default_rejects_path(str(facts["path"]), ledger.path)]
+        lists = [str(facts["path"]) for facts in ledger.intake.files(import_id) if not facts.get("is_spooled")]
+        beside = map(Path, (*lists, *ledger.view.written_files(import_id)))
         found.update(dict.fromkeys(path for path in beside if path.is_file()))
     return list(found)
 

@@ -16,6 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from importer.body import batch_body, item_texts
+from importer.keys import STAND_INS_FROM
 from importer.ledger.packs import Pack, pack_of_row, packed_rows_with_phone, packs_of
 from importer.ledger.seals import Stub, read_receipt, sealed
 from importer.ledger.stand_ins import StandIns
@@ -23,6 +24,7 @@ from importer.ledger.store import Store
 
 AGE, IMPORT, PHONE, KEPT = "age", "import", "phone", "kept long enough"
 NEVER_MS = 2**62
+_ANY = 2**63 - 1
 ROWS_PER_COMMIT = 20_000
 BATCHES_PER_COMMIT = 500
 LINES_PER_COMMIT = 10_000
@@ -217,6 +219,8 @@ class EraseBook:
         """Writes down what will be erased. **Crash**: after it, any later purge or run goes on with it."""
         with self._store.transaction():
             self._stand_ins.ensure_seed()
+            if not scope.keeps_hashes:
+                self._take_up_again(scope)
             purge_id = self._store.insert(
                 "purges",
                 cause=scope.cause,
@@ -226,6 +230,13 @@ class EraseBook:
                 begun_ms=now_ms,
             )
         return Purge(id=purge_id, scope=scope)
+
+    def _take_up_again(self, scope: Scope) -> None:
+        """Withdrawn rows of these imports may have been erased with hashes: they are erased once more, without."""
+        self._store.connection.execute(
+            "UPDATE imports SET erased_ms = NULL WHERE finished_ms < ?1 AND (?2 IS NULL OR id = ?2)",
+            [scope.before_ms, scope.import_id],
+        )
 
     def step(self, purge: Purge, *, now_ms: int) -> bool:
         """Erases the next few thousand rows; False when nothing was left, and the purge is over.
@@ -372,22 +383,27 @@ class EraseBook:
         ).rowcount
 
     def _erase_withdrawn(self, import_id: int, purge: Purge) -> int:
+        """The next withdrawn rows; all of them at once where stand-ins are at random, since one looks like another."""
+        keeps = purge.scope.keeps_hashes
         rows = self._store.all(
             "SELECT id, phone FROM rows WHERE id >= (SELECT first_row_id FROM imports WHERE id = ?1) "
-            "AND import_id = ?1 AND batch_id IS NULL AND phone < 1000000000000000000 LIMIT ?2",
-            [import_id, LINES_PER_COMMIT],
+            "AND import_id = ?1 AND batch_id IS NULL AND phone < ?2 LIMIT ?3",
+            [import_id, *((STAND_INS_FROM, LINES_PER_COMMIT) if keeps else (_ANY, -1))],
         )
         if rows:
-            made = self._stand_ins.made_of([phone for _, phone in rows], keeps_hashes=purge.scope.keeps_hashes)
-            self._write(_Rows(apart=rows), made)
+            self._write(_Rows(apart=rows), self._stand_ins.made_of([phone for _, phone in rows], keeps_hashes=keeps))
             self._store.connection.execute("UPDATE purges SET rows = rows + ? WHERE id = ?", [len(rows), purge.id])
-        return len(rows)
+        return len(rows) if keeps else 0
 
     # --- one number ---------------------------------------------------------------------------------------------------
 
-    def traces_of(self, phone: int) -> Traces:
-        """Where a number stands: rows that are settled, bad rows whose cells hold it, and rows that must stay."""
-        found = [row for known in self._stand_ins.with_numbers([phone]) for row in self._rows_of(known)]
+    def traces_of(self, phone: int, *, keeps_hashes: bool) -> Traces:
+        """Where a number stands: rows that are settled, bad rows whose cells hold it, and rows that must stay.
+
+        Rows that were erased already count where their hash is to go as well.
+        """
+        known = [phone] if keeps_hashes else list(self._stand_ins.with_numbers([phone]))
+        found = [row for each in known for row in self._rows_of(each)]
         states = [(row_id, self._state_of(batch_id, import_id)) for row_id, batch_id, import_id in found]
         return Traces(
             row_ids=tuple(sorted(row_id for row_id, state in states if state == "settled")),
@@ -427,7 +443,7 @@ class EraseBook:
         """
         with self._store.transaction():
             self._stand_ins.ensure_seed()
-            traces = self.traces_of(phone)
+            traces = self.traces_of(phone, keeps_hashes=keeps_hashes)
             made = self._stand_ins.made_of([phone] * len(traces.row_ids), keeps_hashes=keeps_hashes)
             for row_id, stand_in in zip(traces.row_ids, made, strict=True):
                 self._erase_row(row_id, phone, stand_in, now_ms)

@@ -2,7 +2,7 @@
 
 Floor: ledger. A list is rarely asked for numbers, except the few that somebody wants to see explained; so no index of
 them is kept: all packs are looked through, at some ten million rows a second. Stand-ins of erased numbers are too far
-apart for a bitmap, so 32 bits of each are in one of their own.
+apart for a bitmap: they are kept in order, 8 bytes each.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     import sqlite3
 
     import polars as pl
-    from pyroaring import BitMap, BitMap64
+    from pyroaring import BitMap64
 
 FEW_PHONES = 8
 _READ_ROWS = 250_000
-_LOW_BITS = (1 << 32) - 1
 
 
 class PhoneIndex:
@@ -31,7 +30,7 @@ class PhoneIndex:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._known: BitMap64 | None = None
-        self._stand_ins: BitMap | None = None
+        self._stand_ins: pl.Series | None = None
 
     def forget(self) -> None:
         """Drops what was loaded: numbers gave way to stand-ins."""
@@ -43,16 +42,10 @@ class PhoneIndex:
             self._known |= _set_of(phones)
 
     def find(self, phones: Sequence[int]) -> list[RowRecord]:
-        """The packed rows of any of these numbers."""
+        """The packed rows of any of these numbers, or stand-ins."""
         if len(phones) <= FEW_PHONES:
             return [row for phone in phones for row in packed_rows_with_phone(self._connection, phone)]
-        import polars as pl
-
-        known, stand_ins = self._loaded()
-        likely = [
-            phone for phone in phones if (phone in known if phone < STAND_INS_FROM else phone & _LOW_BITS in stand_ins)
-        ]
-        wanted = pl.Series("phone", likely, dtype=pl.Int64).to_frame()
+        wanted = self._held(phones).to_frame()
         if not wanted.height:
             return []
         return [
@@ -61,16 +54,31 @@ class PhoneIndex:
             for row in self._rows(read.join(wanted, on="phone", how="semi", maintain_order="left")["row_id"])
         ]
 
-    def _loaded(self) -> tuple[BitMap64, BitMap]:
-        if self._known is None or self._stand_ins is None:
-            from pyroaring import BitMap, BitMap64
+    def _held(self, phones: Sequence[int]) -> pl.Series:
+        """Those of these numbers and stand-ins that some packed row has."""
+        import polars as pl
 
-            self._known, self._stand_ins = BitMap64(), BitMap()
+        known, stand_ins = self._loaded()
+        numbers = [phone for phone in phones if phone < STAND_INS_FROM and phone in known]
+        asked = pl.Series("phone", [phone for phone in phones if phone >= STAND_INS_FROM], dtype=pl.Int64)
+        found = pl.Series("phone", numbers, dtype=pl.Int64)
+        if not (len(asked) and len(stand_ins)):
+            return found
+        places = stand_ins.search_sorted(asked).clip(upper_bound=len(stand_ins) - 1)
+        return found.append(asked.filter(stand_ins.gather(places) == asked))
+
+    def _loaded(self) -> tuple[BitMap64, pl.Series]:
+        """The numbers there are, and the stand-ins in order."""
+        if self._known is None or self._stand_ins is None:
+            import polars as pl
+            from pyroaring import BitMap64
+
+            self._known, erased = BitMap64(), [pl.Series("phone", [], dtype=pl.Int64)]
             for read in self._read():
                 is_erased = read["phone"] >= STAND_INS_FROM
                 self._known |= _set_of(read["phone"].filter(~is_erased))
-                if is_erased.any():
-                    self._stand_ins |= _low_bits_of(read["phone"].filter(is_erased))
+                erased.append(read["phone"].filter(is_erased))
+            self._stand_ins = pl.concat(erased).sort()
         return self._known, self._stand_ins
 
     def _rows(self, row_ids: pl.Series) -> Iterator[RowRecord]:
@@ -110,11 +118,3 @@ def _set_of(phones: pl.Series) -> BitMap64:
     from pyroaring import BitMap64
 
     return BitMap64(array("Q", phones.sort().to_list()))
-
-
-def _low_bits_of(phones: pl.Series) -> BitMap:
-    import polars as pl
-    from pyroaring import BitMap
-
-    low = phones.to_frame("phone").select(pl.col("phone") & _LOW_BITS).to_series()
-    return BitMap(array("I", low.sort().to_list()))

@@ -100,6 +100,11 @@ class View:
             pending=sum(states.get(state, 0) for state in ("frozen", "armed", "waiting")),
         )
 
+    def written_files(self, import_id: int) -> list[str]:
+        """The files of bad rows that runs of an import wrote, as far as they said so."""
+        found = self._all("SELECT json_extract(facts, '$.rejects_file') FROM imports WHERE id = ?", [import_id])
+        return [path for (path,) in found if path is not None]
+
     def erased(self, import_id: int) -> tuple[int, int, int | None]:
         """Requests of an import that were erased, of how many there are, and when the last of them was."""
         found = self._all(

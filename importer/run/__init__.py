@@ -138,14 +138,14 @@ class Run:
         rejects_path: Path | None,
     ) -> tuple[SendResult, Reconciled | None]:
         balance = self.ledger.view.balance(choice.an_import.id)
-        self._judge(choice.an_import, balance, settings)
+        self._judge(choice.an_import, balance, settings, rejects_path)
         self._name_others(campaign, choice.an_import)
         if balance.pending and not self.desk.may_send(self._intention(choice, facts, settings, balance, rejects_path)):
             return SendResult(ending="declined", balance=balance), None
         return self._settle(choice.an_import, campaign, settings, clock)
 
-    def _judge(self, an_import: Import, balance: Balance, settings: RunSettings) -> None:
-        """Makes the safety checks and notes whether the list passed them, and whose run it was."""
+    def _judge(self, an_import: Import, balance: Balance, settings: RunSettings, rejects_path: Path | None) -> None:
+        """Makes the safety checks and notes whether the list passed them, whose run it was, and where bad rows went."""
         book = self.ledger.intake
         try:
             elsewhere_rows = int(an_import.facts.get("numbers", {}).get("elsewhere", 0))
@@ -153,7 +153,9 @@ class Run:
         except ListProblem:
             book.add_facts(an_import.id, {PASSED: False})
             raise
-        named = {} if settings.run_id is None else {"run_ids": {settings.run_id: True}}
+        named: dict[str, Any] = {} if settings.run_id is None else {"run_ids": {settings.run_id: True}}
+        if rejects_path is not None:
+            named["rejects_file"] = str(rejects_path.absolute())
         book.add_facts(an_import.id, {PASSED: True, **named})
 
     def send(self, an_import: Import, settings: RunSettings) -> RunReport:

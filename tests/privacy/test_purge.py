@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 from workbench import OWNER, TOKEN, Bench, Platform, Serve, Shop, environment, number, people, write_list
 
 from importer import machine
 from importer.client import CallsApi, NewCallJob
 from importer.keys import STAND_INS_FROM, stand_in, stand_in_column
-from importer.ledger import Ledger
+from importer.ledger import Ledger, LedgerReader
+from importer.ledger.opening import migration_set
 from importer.ledger.upkeep import check_ledger
 from privacy.scanning import files_of, forms_of, found_in
 
@@ -301,3 +303,41 @@ def test_a_purge_that_is_killed_at_any_commit_is_ended_by_the_next(settled: Shop
         if died == 0:
             return
     raise AssertionError("the purge never came to its end")
+
+
+def test_rows_taken_back_are_erased_and_stay_taken_back(tmp_path: Path, shop: Shop, platform: Platform) -> None:
+    """Withdrawn rows have no batch of their own; their numbers go as well, with or without hashes."""
+    path = write_list(tmp_path / "a.csv", canaries(12))
+    assert shop.run(path, "--yes", "--batch-size", "4", "--first", "4").code == 0
+    assert shop.importer("cancel", "1", "--where", "importer_row > 5", "--yes", *shop.target).code == 0
+    assert shop.send("1").code == 0
+    assert purge(shop, "--import", "1").code == 0
+    assert traces(shop.ledger, [number(i) for i in range(12)]) == []
+    hashed = ask(shop.ledger, "SELECT phone FROM rows WHERE batch_id IS NULL ORDER BY id")
+    shown = shop.importer("explain", number(9), "--ledger", shop.ledger).out
+    assert ("withdrawn" in shown, "erased" in shown) == (True, True)
+    assert shop.run(path, "--yes").json["accepted"] == 0
+    assert purge(shop, "--import", "1", "--drop-hashes").code == 0
+    assert not set(hashed) & set(ask(shop.ledger, "SELECT phone FROM rows WHERE batch_id IS NULL"))
+    assert shop.importer("explain", number(9), "--ledger", shop.ledger).code == 4
+    platform.has_each_once(number(i) for i in range(4))
+
+
+def test_an_old_ledger_is_brought_up_to_date_and_purged(settled: Shop, tmp_path: Path) -> None:
+    """Format 4, full of numbers: its copy in the old format goes with the purge that follows."""
+    old = tmp_path / "old" / "ledger.db"
+    old.parent.mkdir()
+    with closing(sqlite3.connect(old, isolation_level=None)) as connection:
+        migration_set().apply(Database(connection, execute_plugins=False), stop_before="m0005_erasures")
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        connection.execute("ATTACH ? AS new", [str(settled.ledger)])
+        for table in (name for name in tables if not name.startswith(("sqlite_", "_sqlite"))):
+            names = ", ".join(row[1] for row in connection.execute(f'PRAGMA main.table_info("{table}")'))
+            connection.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM new.{table}")
+    shutil.copyfile(f"{settled.ledger}.counter", f"{old}.counter")
+    said = settled.importer("purge", "--older-than", "0s", "--ledger", old, "--yes", "--json")
+    assert (said.code, said.json["removed"]) == (0, [f"{old}.v4.backup"])
+    assert traces(old, all_phones()) == []
+    assert findings(old) == []
+    with LedgerReader(old) as reader:
+        assert all(line.balance.is_even for line in reader.view.imports())
