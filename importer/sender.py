@@ -68,6 +68,15 @@ class Adoption:
     since: Arming
     until: Arming
 
+    @classmethod
+    def between(cls, since_ms: int, until_ms: int, moment: Moment) -> Adoption:
+        """A span by our own wall clock, as every clock would have shown it. **Units**: Unix milliseconds."""
+        since, until = (
+            Arming(server_low_ms=ms, boot_ms=moment.boot_ms - (moment.unix_ms - ms), boot_id=moment.boot_id)
+            for ms in (since_ms, until_ms)
+        )
+        return cls(since=since, until=until)
+
 
 class Carrier(Protocol):
     """What carries a batch to the platform; `CallsApi` does."""

@@ -20,7 +20,7 @@ from importer.ledger import Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
-from importer.protocol import Arming, ServerClock, calibrated
+from importer.protocol import ServerClock, calibrated
 from importer.purging import Tidier
 from importer.reconcile import Reconciled, Reconciler, ReconcileSettings
 from importer.rejects import write_rejects
@@ -451,7 +451,7 @@ class Run:
         moment = self.now()
         until_ms = an_import.facts.get("adopted_ms", moment.unix_ms)
         self.ledger.intake.add_facts(an_import.id, {"adopted_since_ms": since_ms, "adopted_ms": until_ms})
-        return Adoption(since=_as_arming(int(since_ms), moment), until=_as_arming(int(until_ms), moment))
+        return Adoption.between(int(since_ms), int(until_ms), moment)
 
     def _reconciler(self, settings: RunSettings, clock: ServerClock | None) -> Reconciler:
         return Reconciler(
@@ -571,11 +571,6 @@ class Run:
             reconciled=done,
             facts=dict(an_import.facts.get("numbers", {})),
         )
-
-
-def _as_arming(unix_ms: int, moment: Moment) -> Arming:
-    """A time by our own clock, as every clock would have shown it."""
-    return Arming(server_low_ms=unix_ms, boot_ms=moment.boot_ms - (moment.unix_ms - unix_ms), boot_id=moment.boot_id)
 
 
 def _kept_settings(settings: RunSettings) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.send_book import SendBook
 from importer.model import Answer
-from importer.protocol import Arming, ServerClock, Window, calibrated
+from importer.protocol import ServerClock, Window, calibrated
 from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sandbox import Sandbox, records
 from importer.sender import Adoption, Carrier, Sender, SendResult, SendSettings
@@ -336,12 +336,7 @@ class History:
     def _adopted(self) -> Adoption | None:
         if self.adopted_ms is None:
             return None
-        moment = self.world.moment()
-        since, until = (
-            Arming(server_low_ms=ms, boot_ms=moment.boot_ms - (moment.unix_ms - ms), boot_id=moment.boot_id)
-            for ms in (self.adopted_ms, self.lost_ms)
-        )
-        return Adoption(since=since, until=until)
+        return Adoption.between(self.adopted_ms, self.lost_ms, self.world.moment())
 
 
 # --- the judgement ----------------------------------------------------------------------------------------------------
