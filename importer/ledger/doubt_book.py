@@ -50,6 +50,7 @@ class Question:
     campaign_status: str | None
 
 
+_IS_ADOPTED = "json_extract(facts, '$.adopted_since_ms') IS NOT NULL"
 _HAS_BYTES = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
 
 ABSENT_FOR_GOOD = "absent for good"
@@ -80,15 +81,15 @@ class DoubtBook:
         known = {doubt.sendable.id for doubt in doubts}
         phones = {phone for doubt in doubts for phone in doubt.phones}
         is_open = "b.state IN ('armed', 'in_doubt') OR b.state = 'waiting' AND b.is_ambiguous = 1"
-        is_adopted = "SELECT id FROM imports WHERE json_extract(facts, '$.adopted_since_ms') IS NOT NULL"
-        is_another_s = f"b.state = 'frozen' AND b.epoch = 0 AND b.import_id IN ({is_adopted})"
+        is_another_s = (
+            f"b.state = 'frozen' AND b.epoch = 0 AND b.import_id IN (SELECT id FROM imports WHERE {_IS_ADOPTED})"
+        )
         others = self._doubts(f"({is_open} OR {is_another_s}) AND {_HAS_BYTES}")
         return [each for each in others if each.sendable.id not in known and not phones.isdisjoint(each.phones)]
 
     def is_adopted(self, import_id: int) -> bool:
         """True when a lost ledger may have sent batches of this import, cut as it pleased."""
-        sql = "SELECT json_extract(facts, '$.adopted_since_ms') FROM imports WHERE id = ?"
-        return self._store.one(sql, [import_id])[0] is not None
+        return bool(self._store.one(f"SELECT {_IS_ADOPTED} FROM imports WHERE id = ?", [import_id])[0])
 
     def doubt_of(self, batch_id: int) -> Doubt | None:
         """One batch in doubt; None when it is not."""
