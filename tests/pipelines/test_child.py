@@ -281,6 +281,25 @@ def test_a_task_killed_with_sigkill_leaves_a_run_that_drains_and_a_retry_that_go
     platform.has_each_once(number(i) for i in range(60))
 
 
+@posix
+def test_a_pod_that_lost_its_volume_twice_adopts_since_the_dag_runs_own_time(serve: Serve, tmp_path: Path) -> None:
+    """Every try has a new ledger and the same time to adopt since; each looks up what those before it sent."""
+    platform = serve("delay:s=0.2,at=after")
+    path, since = write_list(tmp_path / "a.csv", people(40)), datetime.datetime.now(datetime.UTC)
+    for pod in ("one", "two", "three"):
+        (tmp_path / pod).mkdir()
+        more = {"round": "tonight", "adopt_since": since, "batch_size": 2, "in_flight": 2}
+        words = arguments(platform.origin, tmp_path / pod / "l.db", path, **more)
+        with ImporterProcess(words, token=TOKEN, tell=lambda *_: None) as process:
+            if pod != "three":
+                least = len(platform.phones()) + 6
+                _until(lambda least=least: len(platform.phones()) >= least)
+                process.ask_to_stop()
+            ended = process.wait()
+    assert (ended.exit_code, ended.said["accepted"]) == (0, 40)
+    platform.has_each_once(number(i) for i in range(40))
+
+
 def test_another_environments_importer_may_be_named(platform: Platform, tmp_path: Path) -> None:
     """Where the scheduler's environment cannot have the importer's libraries."""
     path = write_list(tmp_path / "a.csv", people(2))
