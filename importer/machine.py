@@ -384,6 +384,11 @@ class StopSignals:
         """Calls `told` at the first signal (from the main thread, between two byte codes)."""
         self._told = told
 
+    def ask_to_stop(self) -> None:
+        """As if SIGTERM had come: for a run that is in no main thread. Any thread may ask."""
+        self.received = self.received or int(signal.SIGTERM)
+        self._told()
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self.received = number
         for each in self._before:

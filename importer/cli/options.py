@@ -157,6 +157,9 @@ QUERY_OPTIONS: Sequence[Callable[[F], F]] = (
 # One part of a list. Not settings of importer.toml: each machine says its own.
 SHARD_OPTIONS: Sequence[Callable[[F], F]] = (
     click.option("--shard", metavar="K/N", help="Take only the rows whose number belongs to part K of N; --ledger is that part's own."),
+    click.option("--engine", type=click.Choice(["local", "dask"]), default="local", show_default=True, help="dask: the list in shards over the workers of a cluster."),
+    click.option("--scheduler", metavar="ADDRESS", help="With --engine dask: its scheduler, such as tcp://10.0.0.5:8786. Else processes here."),
+    click.option("--shards", "shard_count", type=click.IntRange(1, 4096), metavar="N", help="With --engine dask: how many parts.  [default: one for each worker]"),
     click.option("--home", shell_complete=files, metavar="FILE", help="With --shard: the ledger that knows all earlier imports; it is only read."),
 )  # fmt: skip
 

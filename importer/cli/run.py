@@ -81,21 +81,25 @@ def command(
     for standard input; --sql takes a query instead. Run the same command again after anything that stopped it: it goes
     on where it was, and nobody is called twice.
     """
+    from importer.cli.cluster import is_wanted, run_on_cluster
     from importer.cli.engine import engine
     from importer.cli.watch import watched
     from importer.cli.words import print_report, report_json
 
     options = asked(context)
     sources = tuple(sources_of(sources, options.values))
-    if rehearse and options.values.get("shard") is not None:
-        raise UsageProblem("--rehearse does not go with --shard.", hint="Rehearse the list whole, or a sample of it.")
+    if rehearse and (options.values.get("shard") is not None or is_wanted(options)):
+        raise UsageProblem("--rehearse is of the whole list: leave --shard and --engine out.")
     if rehearse:
         context.exit(_rehearse(options, sources, as_json=as_json))
     with watched(options, "run") as watch:
         settings = run_settings(options, sources)
         is_quiet, starter = as_json or watch.is_quiet, options.values.get("stop_with")
-        with engine(settings, is_quiet=is_quiet, is_yes=yes, watch=watch, starter=starter) as run:
-            report = run.run(settings)
+        if is_wanted(options):
+            report = run_on_cluster(options, settings, watch, is_quiet=is_quiet, is_yes=yes)
+        else:
+            with engine(settings, is_quiet=is_quiet, is_yes=yes, watch=watch, starter=starter) as run:
+                report = run.run(settings)
         watch.ended(report)
     if as_json:
         click.echo(json.dumps(report_json(report, str(settings.ledger)), ensure_ascii=False))

@@ -88,6 +88,12 @@ def back_up(path: Path, target: Path) -> Health:
     return health
 
 
+def copy_beside(path: Path, target: Path) -> None:
+    """Copies the ledger as it is at one moment, unchecked: to be read by somebody else and thrown away."""
+    with private_umask(), snapshot(path) as source, translated(target, "written"):
+        _copy(source, target)
+
+
 def _copy(source: sqlite3.Connection, target: Path) -> None:
     """All pages in one step: the snapshot holds meanwhile, and a writer goes on in its -wal."""
     with contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:

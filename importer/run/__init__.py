@@ -114,8 +114,8 @@ class Run:
         with open_list(
             settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
         ) as row_list:
-            judge_adoption(self.ledger, settings)
-            campaign, facts, clock = self._meet(settings)
+            judge_adoption(self.ledger, settings, self.home)
+            campaign, facts, clock = self.meet(settings)
             choice = self._choose(settings, campaign, row_list)
             with naming(choice.an_import):
                 try:
@@ -169,7 +169,7 @@ class Run:
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, an_import.mapping.get("region"))
         judge_adoption(self.ledger, settings)
-        campaign, _, clock = self._meet(settings, must_be=an_import.campaign_id)
+        campaign, _, clock = self.meet(settings, must_be=an_import.campaign_id)
         if not an_import.is_complete:
             raise UsageProblem(
                 f"The list of import {an_import.id} was not read to its end, so nothing of it may be sent.",
@@ -188,7 +188,7 @@ class Run:
         Batches that keep coming back unknown are looked up as well, and ids are confirmed against the reports.
         **Errors**: ApiError when the reports cannot be read for the confirmation.
         """
-        _, _, clock = self._meet(settings, must_be=an_import.campaign_id)
+        _, _, clock = self.meet(settings, must_be=an_import.campaign_id)
         with naming(an_import):
             sends = self.ledger.sends
             sends.recover(an_import.id, now_ms=self.now().unix_ms)
@@ -205,10 +205,10 @@ class Run:
 
     # --- the campaign -------------------------------------------------------------------------------------------------
 
-    def _meet(
+    def meet(
         self, settings: RunSettings, must_be: int | None = None
     ) -> tuple[Campaign, CampaignFacts, ServerClock | None]:
-        """The campaign as the ledger and the platform know it, and the platform's clock."""
+        """The campaign as ledger and platform know it, and the platform's clock; a new one is kept in the ledger."""
         seed = keys.campaign_seed(settings.target.token.reveal(), self.api.origin)
         fingerprint = keys.campaign_fingerprint(seed)
         known = self.ledger.intake.campaign(fingerprint)
@@ -612,7 +612,7 @@ def naming(an_import: Import) -> Iterator[None]:
         raise
 
 
-def judge_adoption(ledger: Ledger, settings: RunSettings) -> None:
+def judge_adoption(ledger: Ledger, settings: RunSettings, home: LedgerReader | None = None) -> None:
     """Looks for time travel before anything else; `--adopt-since` is the person's word that it is known.
 
     **Errors**: LedgerProblem for a ledger that was restored, copied or swapped; ListProblem where adopting cannot do,
@@ -620,7 +620,7 @@ def judge_adoption(ledger: Ledger, settings: RunSettings) -> None:
     """
     if settings.adopt_since_ms is None:
         ledger.witness.judge()
-    elif settings.once_per is not None and settings.round_name is None:
+    elif settings.once_per is not None and settings.round_name is None and home is None:
         raise ListProblem(
             "--once-per without --round needs the ledger of the earlier nights, which --adopt-since does without.",
             hint="Put the newest ledger back, or name the occasion with --round.",

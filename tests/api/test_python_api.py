@@ -81,7 +81,7 @@ def test_every_setting_of_the_command_has_its_argument() -> None:
     only_there |= {each.removeprefix("--").replace("-", "_") for each in WATCHED}  # an observer does all of it
     only_there |= {"run_id", "stop_with"}  # for what starts the command as a process
     only_there |= {"sql", "db"}  # a program reads a query into a frame
-    only_there |= {"shard", "home"}  # parts of a list are for machines, each of which starts the command
+    only_there |= {"shard", "home", "engine", "scheduler", "shards"}  # machines start the command
     shown = {each.opts[0] for each in run.params if not getattr(each, "hidden", True)}
     told = {word.removeprefix("--").replace("-", "_") for word in shown} - only_there
     same = {"list": "list_name", "round": "round_name", "rate": "rate_rows_s"}

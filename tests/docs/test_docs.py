@@ -144,7 +144,7 @@ def test_every_setting_is_documented_and_every_documented_setting_exists(tmp_pat
         word.removeprefix("--").replace("-", "_") for o in options("run") if not o.hidden for word in spelled(o)[:1]
     }
     not_settings = {"campaign", "json", "yes", "rehearse", "host", "token_file", "sql", "db", "run_id", "stop_with"}
-    not_settings |= {"shard", "home"}
+    not_settings |= {"shard", "home", "engine", "scheduler", "shards"}
     assert sorted(settings) == sorted(shown - not_settings)
     (tmp_path / "importer.toml").write_text("".join(f'{name} = "1"\n' for name in settings), encoding="utf-8")
     assert "is no setting" not in command("status", "--ledger", "none.db", cwd=tmp_path).err

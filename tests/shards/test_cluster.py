@@ -1,0 +1,197 @@
+"""A list over a cluster of real processes: workers and schedulers go away, and each row is sent once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workbench import OWNER, TOKEN, Platform, Serve, Shop, command, people, start, write_list
+
+from importer.client import check_token
+from importer.cluster import Cluster, joined
+from importer.ledger import Ledger, LedgerReader
+from importer.ledger.upkeep import check_ledger
+from importer.machine import StopSignals, now
+from importer.run import RunReport, RunSettings, Target
+from importer.sender import SendSettings
+from tests.shards.farm import Farm, awaited, farm
+
+pytestmark = pytest.mark.slow
+ROWS = 160
+SLOWLY = "delay:s=0.15,at=after"
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Iterator[Farm]:
+    """A cluster's processes; the test starts them."""
+    with farm(tmp_path / "farm") as made:
+        yield made
+
+
+def words(shop: Shop, source: Path, *more: str) -> tuple[str | Path, ...]:
+    """A run over a cluster as it is typed."""
+    return ("run", source, "--engine", "dask", *more, *shop.target, "--batch-size", "4", "--in-flight", "2", "--json")
+
+
+def shop_at(platform: Platform, folder: Path) -> Shop:
+    return Shop(folder=folder, origin=platform.origin)
+
+
+def begun(shop: Shop, field: Farm, source: Path, shards: int = 2) -> subprocess.Popen[str]:
+    """A run over the field, in a process of its own."""
+    return start(*words(shop, source, "--scheduler", field.address, "--shards", str(shards)))
+
+
+def ended(run: subprocess.Popen[str], within_s: float = 120.0) -> tuple[int, str]:
+    out, err = run.communicate(timeout=within_s)
+    return run.returncode, out + err
+
+
+def judged(shop: Shop, platform: Platform, source_rows: int = ROWS) -> None:
+    """Each row once; the home ledger says so, and no ledger of a shard is left."""
+    platform.has_each_once(row["phone"] for row in people(source_rows))
+    with LedgerReader(shop.ledger) as reader:
+        balance = reader.view.balance(reader.view.newest_import_id() or 0)
+    assert (balance.read, balance.accepted) == (source_rows, source_rows)
+    assert check_ledger(shop.ledger).findings == ()
+    assert list(shop.ledger.with_name("ledger.db.shards").glob("*.db")) == []
+
+
+def test_a_cluster_of_this_machine_is_made_when_none_is_named(shop: Shop, platform: Platform) -> None:
+    source = write_list(shop.folder / "list.csv", people(ROWS))
+    said = command(*words(shop, source, "--shards", "2"))
+    assert said.code == 0, said
+    assert (said.json["read"], said.json["accepted"]) == (ROWS, ROWS)
+    judged(shop, platform)
+
+
+def test_the_token_is_in_no_log_and_on_no_page(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    """Law 12 on a cluster: scheduler and workers log all they can, and their pages are read while shards run."""
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(ROWS))
+    run = begun(shop, field, source)
+    awaited(lambda: len(platform.phones()) > 20)
+    shown = field.shown()
+    code, said = ended(run)
+    assert code == 0, said
+    secret = TOKEN.rpartition(".")[2]
+    for text in (shown, field.shown(), field.logs(), said):
+        assert secret not in text
+        assert not [row["phone"] for row in people(ROWS) if row["phone"][1:] in text]
+    assert "importer-" in field.logs()  # they do tell of the shards
+    judged(shop, platform)
+
+
+def test_a_killed_worker_s_shard_goes_on_with_another(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    run = begun(shop, field, write_list(tmp_path / "list.csv", people(ROWS)), shards=3)
+    for at in (20, 70):
+        awaited(lambda at=at: len(platform.phones()) > at)
+        field.kill(field.workers[0])
+        field.add_worker()
+    code, said = ended(run)
+    assert code == 0, said
+    judged(shop, platform)
+
+
+def test_after_the_loss_of_the_scheduler_the_same_command_goes_on(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(ROWS))
+    run = begun(shop, field, source)
+    awaited(lambda: len(platform.phones()) > 20)
+    assert field.scheduler is not None
+    field.kill(field.scheduler)
+    code, said = ended(run)
+    assert (code, "same command again" in said) == (7, True)
+    field.stop()
+    field.start(2)
+    code, said = ended(begun(shop, field, source))
+    assert code == 0, said
+    judged(shop, platform)
+
+
+def test_ctrl_c_drains_every_shard(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(ROWS))
+    run = begun(shop, field, source)
+    awaited(lambda: len(platform.phones()) > 20)
+    run.send_signal(signal.SIGINT)
+    code, said = ended(run)
+    assert code == 130, said
+    assert len(platform.phones()) < ROWS
+    code, said = ended(begun(shop, field, source))
+    assert code == 0, said
+    judged(shop, platform)
+
+
+# --- workers on other machines --------------------------------------------------------------------------------------
+
+
+def over_other_machines(shop: Shop, field: Farm, source: Path, shards: int, **more: Any) -> RunReport:
+    """A run whose workers take themselves to be elsewhere: ledgers travel as bytes, and a lost worker's is lost."""
+    settings = RunSettings(
+        sources=(str(source),),
+        target=Target(origin=shop.origin, token=check_token(TOKEN)),
+        ledger=shop.ledger,
+        batch_size_rows=4,
+        sending=SendSettings(in_flight=2, **more),
+        is_new_ledger_fine=True,
+        quiet_s=1.0,
+    )
+    with Ledger(shop.ledger, OWNER, now_ms=now().unix_ms) as home, joined(field.address, shards) as (client, count):
+        cluster = Cluster(home=home, observer=lambda _: None, signals=StopSignals(), boot_id="another machine")
+        return cluster.run(settings, client, count)
+
+
+def test_ledgers_of_other_machines_come_home_as_bytes(tmp_path: Path, platform: Platform, field: Farm) -> None:
+    """What was left open goes out again with its shard; last night's calls are known everywhere."""
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(80))
+    first = over_other_machines(shop, field, source, 2, first_rows=20)
+    assert (first.balance.accepted, first.balance.pending) == (20, 60)
+    second = over_other_machines(shop, field, source, 2)
+    assert (second.exit_code, second.balance.accepted) == (0, 80)
+    judged(shop, platform, 80)
+    more = over_other_machines(shop, field, write_list(tmp_path / "more.csv", people(100)), 2)
+    assert (more.balance.duplicate, more.balance.accepted) == (80, 20)
+    judged_calls = [row["phone"] for row in people(100)]
+    platform.has_each_once(judged_calls)
+
+
+def test_a_lost_ledger_s_successor_adopts(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    """Its worker was killed, and the ledger with it: the next adopts, and finds what had been sent."""
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(160))
+
+    def kill() -> None:
+        awaited(lambda: len(platform.phones()) > 30)
+        field.kill(field.workers[0])
+        field.add_worker()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    report = over_other_machines(shop, field, source, 2)
+    killer.join()
+    assert report.exit_code == 0
+    judged(shop, platform, 160)
+    with contextlib.closing(sqlite3.connect(shop.ledger)) as ledger:
+        kinds = dict(ledger.execute("SELECT evidence, count(*) FROM receipts GROUP BY evidence").fetchall())
+    assert kinds["report"] > 0  # what the lost ledger had sent was found in the reports
