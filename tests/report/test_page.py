@@ -118,6 +118,7 @@ def test_an_import_being_read_promises_nothing_yet(shop: Shop, tmp_path: Path, p
         connection.execute("UPDATE imports SET source_state = 'open', completed_ms = NULL, finished_ms = NULL")
     page = render(gather(shop.ledger, 1))
     assert "The list is being read" in page
+    assert "Balance so far" in page
     assert "all accounted for" not in page
 
 
