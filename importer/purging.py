@@ -113,10 +113,12 @@ class Purger:
 
     def _run(self, purge: Purge) -> bool:
         """Step by step to the end; False when it was told to stop."""
-        while not self.is_stopping():
-            if not self.ledger.erasing.step(purge, now_ms=self.now().unix_ms):
-                return True
-        return False
+        after_id: int | None = 0
+        while after_id is not None:
+            if self.is_stopping():
+                return False
+            after_id = self.ledger.erasing.step(purge, after_id=after_id, now_ms=self.now().unix_ms)
+        return True
 
     def _finished(self, erased: Erasable | Traces, *, is_whole: bool) -> Purged:
         self.ledger.intake.forget_numbers()

@@ -124,8 +124,9 @@ class _Rows:
 class EraseBook:
     """What erasing reads and writes."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, rows_per_commit: int = ROWS_PER_COMMIT) -> None:
         self._store = store
+        self._rows_per_commit = rows_per_commit
         self._stand_ins = StandIns(store.connection)
 
     # --- looking ------------------------------------------------------------------------------------------------------
@@ -238,27 +239,27 @@ class EraseBook:
             [scope.before_ms, scope.import_id],
         )
 
-    def step(self, purge: Purge, *, now_ms: int) -> bool:
-        """Erases the next few thousand rows; False when nothing was left, and the purge is over.
+    def step(self, purge: Purge, *, after_id: int, now_ms: int) -> int | None:
+        """Erases the next few thousand rows behind a batch; gives the last batch erased, None when the purge is over.
 
         **Crash**: one transaction: each batch is erased or whole.
         """
-        if batches := self._next_batches(purge.scope):
+        if batches := self._next_batches(purge.scope, after_id):
             with self._store.transaction():
                 self._erase_batches(batches, purge, now_ms)
-            return True
+            return batches[-1][0]
         import_ids = self._store.all(f"SELECT i.id {_FINISHED} ORDER BY i.id LIMIT 1", purge.scope.values())  # type: ignore[arg-type]
         if import_ids:
             with self._store.transaction():
                 self._erase_lines(import_ids[0][0], purge, now_ms)
-            return True
+            return after_id
         with self._store.transaction():
             self._store.change_one(
                 "UPDATE purges SET erased_ms = ? WHERE id = ? AND erased_ms IS NULL", [now_ms, purge.id]
             )
-        return False
+        return None
 
-    def _next_batches(self, scope: Scope) -> list[tuple[int, str, bool]]:
+    def _next_batches(self, scope: Scope, after_id: int) -> list[tuple[int, str, bool]]:
         """The next batches that share a commit: id, state, and whether a hash of their numbers is kept.
 
         While an import is not finished its own list may be read again, so its hashes stay whatever was asked for.
@@ -266,12 +267,12 @@ class EraseBook:
         found: list[tuple[int, str, bool]] = []
         rows = 0
         for batch_id, state, size_rows, is_finished in self._store.all(
-            f"SELECT b.id, b.state, b.size_rows, i.finished_ms IS NOT NULL {_SETTLED} ORDER BY b.id "
-            f"LIMIT {BATCHES_PER_COMMIT}",
-            scope.values(),  # type: ignore[arg-type]
+            f"SELECT b.id, b.state, b.size_rows, i.finished_ms IS NOT NULL {_SETTLED} AND b.id > :after_id "
+            f"ORDER BY b.id LIMIT {BATCHES_PER_COMMIT}",
+            {**scope.values(), "after_id": after_id},  # type: ignore[arg-type]
         ):
             rows += size_rows
-            if found and rows > ROWS_PER_COMMIT:
+            if found and rows > self._rows_per_commit:
                 break
             found.append((batch_id, state, scope.keeps_hashes or not is_finished))
         return found

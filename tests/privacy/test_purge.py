@@ -19,9 +19,10 @@ from workbench import OWNER, TOKEN, Bench, Platform, Serve, Shop, environment, n
 from importer import machine
 from importer.client import CallsApi, NewCallJob
 from importer.keys import STAND_INS_FROM, stand_in, stand_in_column
-from importer.ledger import Ledger, LedgerReader
+from importer.ledger import EraseBook, Ledger, LedgerReader
 from importer.ledger.opening import migration_set
 from importer.ledger.upkeep import check_ledger
+from importer.purging import Purger, scope_of_import
 from privacy.scanning import files_of, forms_of, found_in
 
 CANARY = "CanaryCell"
@@ -121,6 +122,16 @@ def test_the_same_lists_again_after_the_purge_call_nobody(
         assert said.json["accepted"] == 0
     assert sorted(declining.phones()) == called
     declining.judge()
+
+
+def test_a_purge_of_many_commits_erases_all_of_it(settled: Shop) -> None:
+    """A batch a commit, in the order of the batches; each is erased once."""
+    with Ledger(settled.ledger, OWNER, now_ms=0) as ledger:
+        ledger.erasing = EraseBook(ledger.store, rows_per_commit=1)
+        done = Purger(ledger=ledger, now=machine.now).purge(scope_of_import(ledger, 1, keeps_hashes=True))
+        assert (done.is_whole, done.is_wiped, ledger.erasing.erased_rows()) == (True, True, PACKED)
+    assert traces(settled.ledger, [row["phone"] for row in people(PACKED)], []) == []
+    assert findings(settled.ledger) == []
 
 
 def test_numbers_are_still_known_where_only_a_number_tells(settled: Shop, declining: Platform) -> None:
