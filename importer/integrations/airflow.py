@@ -1,7 +1,7 @@
 """Airflow: an operator that runs a list, and a sensor that waits for what became of its calls.
 
-Floor: integrations. Made for Airflow 3. Whatever is told to the log, to XCom or to a rendered template holds counts,
-names and paths; the token is read from the connection while the task runs and goes down a pipe to the child process.
+Floor: integrations. Made for Airflow 3.2 and newer. What is told to the log, to XCom or to a rendered template holds
+counts, names and paths; the token is read from the connection while the task runs, and goes down a pipe to the child.
 """
 
 from __future__ import annotations
