@@ -8,6 +8,7 @@ library's server: there is one page for one person, and no route, form or upload
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from types import TracebackType
 
 from importer.errors import ImporterError, UsageProblem
@@ -174,10 +176,15 @@ class _Server(ThreadingHTTPServer):
     """Threads that do not outlive the command."""
 
     daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # there it would let another program take the same port
 
     def __init__(self, address: tuple[str, int], live: LivePage) -> None:
         self.live = live
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        """Without asking anybody what this machine is called, as the library would."""
+        TCPServer.server_bind(self)
 
 
 class _Handler(BaseHTTPRequestHandler):
