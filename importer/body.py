@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from importer.columns import framed, texts_of
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -30,19 +32,15 @@ def item_column(
     """
     import polars as pl
 
-    if payload and not typed and not policy:
-        return pl.map_batches([phone, *payload.values()], lambda cells: _items(cells, list(payload)), pl.String)
+    texts = texts_of(payload, typed)
+    if texts and not policy:
+        return pl.map_batches([phone, *texts.values()], lambda cells: _items(cells, list(texts)), pl.String)
     return _item_expr(phone, payload, policy, typed)
 
 
 def _items(cells: Sequence[pl.Series], names: Sequence[str]) -> pl.Series:
     """The objects of rows whose payload is text: written as it stands where no cell is missing or needs escaping."""
-    import polars as pl
-
-    height = max(map(len, cells))
-    columns = [cell if len(cell) == height else cell.new_from_index(0, height) for cell in cells]  # a literal is one
-    frame = pl.DataFrame([column.alias(str(place)) for place, column in enumerate(columns)])
-    phone, *values = (pl.col(str(place)) for place in range(len(cells)))
+    frame, (phone, *values) = framed(cells)
     fields = dict(zip(names, values, strict=True))
     is_plain = not any(cell.null_count() or cell.str.contains(_ESCAPED).any() for cell in cells)
     made = _plain_expr(phone, fields) if is_plain else _item_expr(phone, fields, {}, ())

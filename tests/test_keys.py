@@ -127,6 +127,28 @@ def test_law_1_the_column_recipe_equals_the_scalar_one(
         assert key == keys.row_key(SEED, round_name, PHONE, present, rules)
 
 
+@settings(max_examples=60, deadline=None)
+@given(text, st.lists(text, min_size=1, max_size=4, unique=True), st.data())
+def test_law_1_a_chunk_without_a_missing_cell_is_keyed_and_written_as_any_other(
+    round_name: str, names: list[str], data: st.DataObject
+) -> None:
+    """The fast way of plain text gives the bytes of the slow one, whether fields are named or typed."""
+    rows = data.draw(st.lists(st.lists(text, min_size=len(names), max_size=len(names)), min_size=1, max_size=4))
+    columns = [f"p{place}" for place in range(len(names))]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    payload = {name: pl.col(column) for name, column in zip(names, columns, strict=True)}
+    typed = [(name, keys.TEXT, value) for name, value in payload.items()]
+    fast = frame.select(
+        key=keys.row_key_column(SEED, round_name, pl.lit(PHONE), {}, {}, typed),
+        named=keys.row_key_column(SEED, round_name, pl.lit(PHONE), payload, {}),
+        item=item_column(pl.lit(PHONE), {}, {}, typed),
+    )
+    items = pl.concat([frame, frame.clear(1)]).select(item_column(pl.lit(PHONE), {}, {}, typed))  # a null: the slow way
+    wanted = [keys.row_key(SEED, round_name, PHONE, dict(zip(names, row, strict=True)), {}) for row in rows]
+    assert fast["key"].to_list() == fast["named"].to_list() == wanted
+    assert fast["item"].to_list() == items.to_series().to_list()[:-1]
+
+
 @settings(max_examples=100)
 @given(
     st.lists(
