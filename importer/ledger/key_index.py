@@ -1,9 +1,9 @@
 """Which packed row holds a key: a filter in memory, the order of an earlier list, and sorted runs in the ledger.
 
-Floor: ledger. Nearly every key that is asked for is either new, which the filter says (32 bits of each key in a bitmap,
-2 bytes a row), or stands in the ledger in the very order in which it is asked for, which comparing with the next packs
-shows. Only what is left is looked up in the runs. A newcomer may question that runs lag behind the packs: they can be
-made of them at any time, so keys not yet in a run are read from their packs when a ledger is opened.
+Floor: ledger. Nearly every key that is asked for is either new, which the filter says (some 4 bytes a key), or stands
+in the ledger in the very order in which it is asked for, which comparing with the next packs shows. Only what is left
+is looked up in the runs. A newcomer may question that runs lag behind the packs: they can be made of them at any time,
+so keys not yet in a run are read from their packs when a ledger is opened.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from importer.keys import KEY_BYTES
+from importer.ledger.key_filter import KeyFilter, Places, places, places_in_run
 from importer.ledger.packs import PACK_COLUMNS, Pack, pack_of_row
 
 if TYPE_CHECKING:
     import sqlite3
 
     import polars as pl
-    from pyroaring import BitMap
 
 RUN_ROWS = 1_000_000
 BLOCK_KEYS = 1024
 FEW_KEYS = 2_000  # up to so many are looked up one by one
 NEAR_ROUNDS = 4
 SAMPLE_KEYS = 8
+IDENTITY = "identity"  # what a column of identities is called
+MOST_UNFILTERED_KEYS = 20_000  # looked up one by one before a filter is made
 _READ_ROWS = 250_000  # at once; more would show in memory
 
 # Keys asked for (`at`: their place), and the packed rows that hold them as row key or identity, with their own row key.
@@ -40,27 +42,24 @@ class KeyIndex:
     def __init__(self, connection: sqlite3.Connection, *, run_rows: int = RUN_ROWS) -> None:
         self._connection = connection
         self._run_rows = run_rows
-        self._filter: BitMap | None = None  # of all keys but the recent ones: few large additions are far cheaper
-        self._recent: list[pl.Series] = []
+        self._is_open = False  # whether what follows, but for the filter, was read
         self._tail: list[pl.DataFrame] = []  # keys in no run yet: `key` (its first 8 bytes), `row_id`
         self._tail_rows = 0
         self._runs: list[_Run] = []
-        self._expected_row_id = 0  # where the list that is read again is believed to go on
+        self._filter: KeyFilter | None = None  # dear to make of a large ledger: only once many keys are no list's
+        self._unfiltered_keys = 0
+        self._expected: dict[str, int] = {}  # by kind of key: the row where a list that is read again should go on
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
     def note(self, keys: pl.DataFrame) -> None:
         """Adds keys that were just committed. **Shapes**: `key` (Binary), `row_id`."""
-        import polars as pl
-
-        if self._filter is None:
+        if not self._is_open:
             return  # it will be read with all the others
         self._tail.append(_hashed(keys))
         self._tail_rows += keys.height
-        self._recent.append(keys.select(_short()).to_series())
-        if sum(map(len, self._recent)) >= _READ_ROWS:
-            self._filter |= _set_of(pl.concat(self._recent))
-            self._recent = []
+        if self._filter is not None:
+            self._filter.add(places(keys["key"]))
 
     def write_run(self) -> _Run | None:
         """Writes a run if enough keys are in none; `wrote` is called with it once the transaction is committed."""
@@ -68,7 +67,8 @@ class KeyIndex:
 
         if self._tail_rows < self._run_rows:
             return None
-        tail = pl.concat(self._tail).sort("key")
+        self._tail = [pl.concat(self._tail)]  # one copy less while they are sorted
+        tail = self._tail[0].sort("key")
         first_row_id, last_row_id = _first(tail), _last(tail)
         made = self._connection.execute(
             "INSERT INTO key_runs (first_row_id, last_row_id) VALUES (?, ?)", [first_row_id, last_row_id]
@@ -96,17 +96,56 @@ class KeyIndex:
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def find(self, keys: pl.Series) -> pl.DataFrame:
-        """The packed rows that hold any of these keys, as row key or identity. **Shapes**: FOUND_COLUMNS."""
+        """The packed rows that hold any of these keys, as row key or identity.
+
+        **Shapes**: `keys` is called `identity` when it has identities; the answer has FOUND_COLUMNS.
+        """
         import polars as pl
 
+        self._open()
+        kind = keys.name
         asked = pl.DataFrame({"key": keys.cast(pl.Binary)}).with_row_index("at")
-        asked = self._likely(asked)
-        found: list[pl.DataFrame] = []
+        if kind not in self._expected and asked.height:
+            self._expected[kind] = _first(self._looked_up(asked.head(SAMPLE_KEYS)))
+        found = [self._in_order(asked, kind)]
+        asked = asked.slice(found[0].height)
+        if self._is_filtering(asked.height):
+            asked = self._likely(asked)
         if asked.height:
-            asked = self._near(asked, found)
+            asked = self._near(asked, found, kind)
         if asked.height:
             found.append(self._looked_up(asked))
-        return pl.concat(found) if found else _found(())
+        return pl.concat(found)
+
+    def _is_filtering(self, keys: int) -> bool:
+        """Whether so many more keys are worth a filter: few are looked up sooner than it is made."""
+        if self._filter is None:
+            self._unfiltered_keys += keys
+        return self._filter is not None or keys > FEW_KEYS or self._unfiltered_keys > MOST_UNFILTERED_KEYS
+
+    def _in_order(self, asked: pl.DataFrame, kind: str) -> pl.DataFrame:
+        """The rows of as many of the first keys as go on, one by one, where the last ones of their kind were found."""
+        run = b"".join(asked["key"].to_list())
+        spans: list[tuple[Pack, int, int]] = []
+        done = 0
+        for pack in self._packs_at(self._expected.get(kind, 0)):
+            skipped = max(self._expected[kind] - pack.first_row_id, 0)
+            rows = min(pack.size_rows - skipped, asked.height - done)
+            if rows <= 0 or not _is_at(pack, kind, skipped, run[done * KEY_BYTES : (done + rows) * KEY_BYTES]):
+                break
+            spans.append((pack, skipped, rows))
+            done += rows
+        if not done:
+            return _found(())
+        self._expected[kind] = spans[-1][0].first_row_id + sum(spans[-1][1:])
+        found = _found_in(spans)
+        own = _own_keys(spans) if kind == IDENTITY else asked["key"].head(done)
+        return found.with_columns(own.alias("row_key"))
+
+    def _packs_at(self, row_id: int) -> Iterator[Pack]:
+        """The packs from the one on that holds a row."""
+        pack = pack_of_row(self._connection, row_id) if row_id else None
+        return _packs_from(self._connection, pack.first_row_id, None) if pack else iter(())
 
     def is_empty(self) -> bool:
         """True while no row is packed."""
@@ -114,51 +153,49 @@ class KeyIndex:
 
     def _likely(self, asked: pl.DataFrame) -> pl.DataFrame:
         """The keys the filter does not rule out."""
-        import polars as pl
+        return asked.filter(self._loaded().may_hold(places(asked["key"])))
 
-        known = self._loaded()
-        short = asked.select(_short()).to_series()
-        likely = pl.Series(map(known.__contains__, short.to_list()), dtype=pl.Boolean)
-        if self._recent:
-            likely |= short.is_in(pl.concat(self._recent).implode())
-        return asked.filter(likely)
+    def _open(self) -> None:
+        """Reads where the runs' blocks begin, and the keys that are in no run yet."""
+        if self._is_open:
+            return
+        self._runs, self._tail, self._tail_rows = list(_runs_in(self._connection)), [], 0
+        for packs in _pieces(_packs_from(self._connection, self._last_run_row_id() + 1, None)):
+            self._tail.append(_hashed_keys_of(packs))
+            self._tail_rows += self._tail[-1].height
+        self._is_open = True
 
-    def _loaded(self) -> BitMap:
+    def _last_run_row_id(self) -> int:
+        return max((run.last_row_id for run in self._runs), default=0)
+
+    def _loaded(self) -> KeyFilter:
         """The filter; made of all packs when it is first needed."""
         if self._filter is None:
-            from pyroaring import BitMap
-
-            self._runs = list(_runs_in(self._connection))
-            last = max((run.last_row_id for run in self._runs), default=0)
-            self._filter, self._recent, self._tail, self._tail_rows = BitMap(), [], [], 0
-            for packs in _pieces(_packs_from(self._connection, 0, last)):
-                self._filter |= _set_of(_short_keys_of(packs))
-            for packs in _pieces(_packs_from(self._connection, last + 1, None)):
-                self._filter |= _set_of(_short_keys_of(packs))
-                self._tail.append(_hashed_keys_of(packs))
-                self._tail_rows += self._tail[-1].height
+            self._filter = KeyFilter()
+            for packs in _pieces(_packs_from(self._connection, 0, None)):
+                self._filter.add(_places_of(packs))
         return self._filter
 
-    def _near(self, asked: pl.DataFrame, found: list[pl.DataFrame]) -> pl.DataFrame:
+    def _near(self, asked: pl.DataFrame, found: list[pl.DataFrame], kind: str) -> pl.DataFrame:
         """Compares with the packs where the list is believed to go on; gives the keys that were not there."""
         for _ in range(NEAR_ROUNDS):
             if asked.height <= FEW_KEYS:
                 break
-            matched = self._matched_near(asked)
+            matched = self._matched_near(asked, self._expected.get(kind, 0))
             if matched.height:
                 found.append(matched)
                 asked = asked.join(matched, on="at", how="anti")
-                self._expected_row_id = _last(matched) + 1
+                self._expected[kind] = _last(matched) + 1
             samples = self._looked_up(asked.head(SAMPLE_KEYS))
             if not samples.height:
                 break
-            self._expected_row_id = _first(samples)
+            self._expected[kind] = _first(samples)
         return asked
 
-    def _matched_near(self, asked: pl.DataFrame) -> pl.DataFrame:
-        if not self._expected_row_id:
+    def _matched_near(self, asked: pl.DataFrame, expected_row_id: int) -> pl.DataFrame:
+        if not expected_row_id:
             return _found(())
-        near = self._keys_from(self._expected_row_id, asked.height)
+        near = self._keys_from(expected_row_id, asked.height)
         return asked.join(near, on="key", how="inner").select(FOUND_COLUMNS)
 
     def _keys_from(self, row_id: int, rows: int) -> pl.DataFrame:
@@ -359,10 +396,39 @@ def _keys_of_packs(packs: Sequence[Pack], column: str) -> pl.DataFrame:
     )
 
 
-def _first(found: pl.DataFrame) -> int:
+def _is_at(pack: Pack, kind: str, skipped: int, run: bytes) -> bool:
+    """Whether the keys of a pack go on like this after so many of its rows."""
+    keys = pack.identities if kind == IDENTITY else pack.row_keys
+    return keys is not None and keys[skipped * KEY_BYTES :].startswith(run)
+
+
+def _found_in(spans: Sequence[tuple[Pack, int, int]]) -> pl.DataFrame:
+    """The rows of spans of packs (rows skipped, rows that follow) as found for the first keys, own keys aside."""
     import polars as pl
 
-    return int(found.select(pl.col("row_id").min()).item())
+    firsts = [(pack.first_row_id + skipped, rows) for pack, skipped, rows in spans]
+    row_ids = pl.concat([pl.int_range(first, first + rows, dtype=pl.Int64, eager=True) for first, rows in firsts])
+    facts = {"import_id": array("q"), "revision": array("q")}
+    for pack, _, rows in spans:
+        for name, values in facts.items():
+            values.extend(array("q", [getattr(pack, name)]) * rows)
+    at = pl.int_range(len(row_ids), dtype=pl.UInt32, eager=True)
+    return pl.DataFrame({"at": at, "row_id": row_ids, **{n: pl.Series(v, dtype=pl.Int64) for n, v in facts.items()}})
+
+
+def _own_keys(spans: Sequence[tuple[Pack, int, int]]) -> pl.Series:
+    """The row keys of spans of packs."""
+    import polars as pl
+
+    own = b"".join(pack.row_keys[skipped * KEY_BYTES : (skipped + rows) * KEY_BYTES] for pack, skipped, rows in spans)
+    return pl.Series(_cut(own), dtype=pl.Binary)
+
+
+def _first(found: pl.DataFrame) -> int:
+    """The first of the rows; 0 for none."""
+    import polars as pl
+
+    return int(found.select(pl.col("row_id").min().fill_null(0)).item())
 
 
 def _last(found: pl.DataFrame) -> int:
@@ -395,25 +461,6 @@ def _hashed(keys: pl.DataFrame) -> pl.DataFrame:
     return keys.select(key=_hash(), row_id=pl.col("row_id").cast(pl.Int64))
 
 
-def _short() -> pl.Expr:
-    """The first 32 bits of `key`."""
-    import polars as pl
-
-    return pl.col("key").bin.slice(0, 4).bin.reinterpret(dtype=pl.UInt32, endianness="big")
-
-
-def _short_keys_of(packs: Sequence[Pack]) -> pl.Series:
-    """The first 32 bits of every key of these packs, without making each key first."""
-    import polars as pl
-
-    words = array("I", b"".join(run for pack in packs for run in (pack.row_keys, pack.identities) if run))
-    short = words[:: KEY_BYTES // words.itemsize]
-    if sys.byteorder == "little":
-        short.byteswap()
-    return pl.Series(short, dtype=pl.UInt32)
-
-
-def _set_of(short: pl.Series) -> BitMap:
-    from pyroaring import BitMap
-
-    return BitMap(array("I", short.sort().to_list()))
+def _places_of(packs: Sequence[Pack]) -> Places:
+    """Where the filter has the keys of these packs."""
+    return places_in_run(b"".join(run for pack in packs for run in (pack.row_keys, pack.identities) if run))

@@ -54,7 +54,7 @@ class ReadOptions:
     quote: str | None = None
     has_header: bool | None = None
     sheet: str | None = None
-    chunk_rows: int = 50_000
+    chunk_rows: int = 65_536
     max_cell_bytes: int = MIB
     max_columns: int = 2_000
     max_ratio: int = 200

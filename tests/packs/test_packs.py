@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from workbench import OWNER, TOKEN, Bench, Platform, Serve, Shop, changed_at, number, people, write_list
 
@@ -123,6 +124,67 @@ def test_the_same_list_again_is_all_duplicates_and_one_new_row_is_found(
     once = bench.run(tmp_path / "b.csv", batch_size_rows=SIZE, once_per="phone", list_name="c")
     assert once.balance.duplicate == 5 * SIZE
     platform.judge()
+
+
+EDITS = st.lists(st.tuples(st.sampled_from(["drop", "insert", "replace", "move"]), st.integers(0, 10**6)), max_size=6)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(edits=EDITS, chunk=st.integers(1, 3 * SIZE), kind=st.sampled_from(["row_key", "identity"]))
+def test_an_edited_list_finds_the_rows_that_a_look_at_each_would(
+    edits: list[tuple[str, int]], chunk: int, kind: str, packed_ledger: Path
+) -> None:
+    """However the list was edited since and however it is cut: in its old order, near it, or by the runs."""
+    held = dict(ask(packed_ledger, f"SELECT {kind}, id FROM all_rows ORDER BY id"))
+    asked = list(held)
+    for edit, place in edits:
+        at = place % len(asked)
+        taken = asked.pop(at) if edit != "insert" else b""
+        if edit in ("insert", "replace"):
+            asked.insert(at, hashlib.sha256(b"%d" % place).digest()[:16])
+        elif edit == "move":
+            asked.insert(place % 7, taken)
+    with closing(sqlite3.connect(packed_ledger)) as connection:
+        index = KeyIndex(connection)
+        found: list[tuple[int, int, bytes]] = []
+        for first in range(0, len(asked), chunk):
+            part = pl.Series(kind, asked[first : first + chunk], dtype=pl.Binary)
+            rows = index.find(part).select("at", "row_id", "row_key").rows()
+            found += [(first + at, row_id, own) for at, row_id, own in rows]
+    own_keys = dict(ask(packed_ledger, "SELECT id, row_key FROM all_rows"))
+    wanted = [(at, held[key], own_keys[held[key]]) for at, key in enumerate(asked) if key in held]
+    assert sorted(found) == wanted
+
+
+@pytest.fixture(scope="module")
+def packed_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of packs with identities, made by hand: two imports, keys in two runs and in none."""
+    path = tmp_path_factory.mktemp("packed") / "ledger.db"
+    with Ledger(path, OWNER, now_ms=1):
+        pass
+    keys = [hashlib.sha256(b"row %d" % place).digest()[:16] for place in range(8 * SIZE)]
+    identities = [hashlib.sha256(b"who %d" % place).digest()[:16] for place in range(8 * SIZE)]
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        index = KeyIndex(connection, run_rows=3 * SIZE)
+        index.find(pl.Series("row_key", keys[:1], dtype=pl.Binary))
+        for first in range(0, 8 * SIZE, SIZE):
+            span = slice(first, first + SIZE)
+            frame = pl.DataFrame(
+                {
+                    "file_no": [0] * SIZE,
+                    "row_no": list(range(first + 2, first + 2 + SIZE)),
+                    "phone": [16505550100 + place for place in range(first, first + SIZE)],
+                    "row_key": pl.Series(keys[span], dtype=pl.Binary),
+                    "identity": pl.Series(identities[span], dtype=pl.Binary),
+                }
+            )
+            packer = Packer(frame, import_id=1 + first // (4 * SIZE), revision=1, first_row_id=1 + first)
+            connection.executemany(packer.insert, packer.packs(1 + first // SIZE, range(SIZE)))
+            for name in ("row_key", "identity"):
+                index.note(packer.packed_rows().select(key=name, row_id="row_id"))
+            index.wrote(index.write_run())
+    return path
 
 
 def test_a_run_that_lost_a_key_is_found(tmp_path: Path, bench: Bench) -> None:
