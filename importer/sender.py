@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -671,13 +672,18 @@ class _SeenIds:
 
     def are_new(self, ids: Sequence[str]) -> bool:
         """True, and noted, when no answer gave one of these ids before."""
-        numbers = BitMap64(int(each) for each in ids if each.isdecimal() and len(each) < LARGEST_ID_DIGITS)
+        is_plain = "".join(ids).isdecimal() and max(map(len, ids)) < LARGEST_ID_DIGITS
+        numbers = BitMap64(array("Q", map(int, ids if is_plain else filter(_is_number, ids))))
         if not self._numbers.isdisjoint(numbers) or ids[0] in self._texts:
             return False
         self._numbers |= numbers
         if len(numbers) < len(ids):
             self._texts.add(ids[0])
         return True
+
+
+def _is_number(call_job_id: str) -> bool:
+    return call_job_id.isdecimal() and len(call_job_id) < LARGEST_ID_DIGITS
 
 
 class _Pace:

@@ -7,14 +7,13 @@ look no further than the block. A batch heavier than the byte cap is cut where t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
 import polars as pl
 
-from importer.body import batch_body
 from importer.ledger.records import NewBatch
 
 BODY_CAP_BYTES = 256 * 1024
@@ -28,24 +27,6 @@ class Cut:
     batches: list[NewBatch]
     members: list[Sequence[int]]
 
-    @property
-    def batch_nos(self) -> list[int]:
-        """For each row which batch it is in."""
-        return self._by_row(lambda batch_no, _: batch_no)
-
-    @property
-    def positions(self) -> list[int]:
-        """For each row where it is in its batch."""
-        return self._by_row(lambda _, position: position)
-
-    def _by_row(self, said: Callable[[int, int], int]) -> list[int]:
-        of_row = {
-            row: said(batch_no, position)
-            for batch_no, rows in enumerate(self.members)
-            for position, row in enumerate(rows)
-        }
-        return [of_row[row] for row in range(len(of_row))]
-
 
 def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
     """Cuts rows (`phone`, `row_key`, `item`; list order) into batches.
@@ -53,7 +34,8 @@ def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
     **Law** `test_law_2_same_list_same_requests`, `test_law_8_one_row_per_phone_per_request`.
     """
     keys, items = good["row_key"].to_list(), good["item"].to_list()
-    members = [part for group in _groups(good["phone"], batch_size_rows) for part in _under_cap(group, items)]
+    sizes_bytes = good["item"].str.len_bytes().to_list()
+    members = [part for group in _groups(good["phone"], batch_size_rows) for part in _under_cap(group, sizes_bytes)]
     batches = [NewBatch.made_of(seed, _taken(keys, part), _taken(items, part)) for part in members]
     return Cut(batches=batches, members=members)
 
@@ -88,14 +70,18 @@ def _apart(phone: pl.Series, batch_size_rows: int) -> dict[int, list[Sequence[in
     return found
 
 
-def _under_cap(group: Sequence[int], items: list[str]) -> list[Sequence[int]]:
-    """The group, cut wherever one more row would pass the cap; a row heavier than the cap goes alone."""
-    if len(batch_body(_taken(items, group))) <= BODY_CAP_BYTES:
+def _under_cap(group: Sequence[int], sizes_bytes: list[int]) -> list[Sequence[int]]:
+    """The group, cut wherever one more row would pass the cap; a row heavier than the cap goes alone.
+
+    **Units**: `sizes_bytes` of each item alone; in a body it has a comma or a bracket besides.
+    """
+    mine_bytes = _taken(sizes_bytes, group)
+    if sum(mine_bytes) + len(mine_bytes) + 1 <= BODY_CAP_BYTES:
         return [group]
     ends = []
     size_bytes = 2
-    for place, item in enumerate(_taken(items, group)):
-        item_bytes = len(item.encode()) + 1
+    for place, alone_bytes in enumerate(mine_bytes):
+        item_bytes = alone_bytes + 1
         if size_bytes > 2 and size_bytes + item_bytes > BODY_CAP_BYTES:
             ends.append(place)
             size_bytes = 2

@@ -55,4 +55,15 @@ def read_receipt(text: str) -> dict[str, Any] | None:
 
 
 def _compact(content: Mapping[str, Any]) -> str:
+    ids = content.get("ids")
+    if isinstance(ids, list) and len(content) == 1 and _is_plain(ids):
+        return '{"ids":["' + '","'.join(ids) + '"]}'
     return json.dumps(content, separators=(",", ":"))
+
+
+def _is_plain(texts: list[Any]) -> bool:
+    """Whether JSON has each text as it stands, which is so of nearly all ids."""
+    if not texts or set(map(type, texts)) != {str}:
+        return False
+    together = "".join(texts)
+    return together.isascii() and together.isalnum()

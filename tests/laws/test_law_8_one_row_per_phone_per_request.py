@@ -24,12 +24,10 @@ def rows_of(phones: list[int], pad: int = 0) -> pl.DataFrame:
 def test_law_8_one_row_per_phone_per_request(phones: list[int], size: int) -> None:
     """No request has a phone twice or too many rows; every row is in just one place; the rest keeps its order."""
     made = cut(rows_of(phones), size, "seed")
-    places = list(zip(made.batch_nos, made.positions, strict=True))
-    assert len(set(places)) == len(phones)
-    for batch_no, batch in enumerate(made.batches):
+    assert sorted(place for rows in made.members for place in rows) == list(range(len(phones)))
+    for mine, batch in zip(made.members, made.batches, strict=True):
         items = items_of(batch.body_bytes)
-        mine = [place for place, number_of in enumerate(made.batch_nos) if number_of == batch_no]
-        assert mine == sorted(mine, key=lambda place: made.positions[place])
+        assert list(mine) == sorted(mine)
         assert phones_of(items) == [str(phones[place]) for place in mine]
         assert len(set(phones_of(items))) == len(items) == batch.size_rows <= size
 
