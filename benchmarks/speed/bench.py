@@ -1,7 +1,8 @@
 """How fast `importer` is beside others, on this machine: make bench, or python benchmarks/speed/bench.py --help.
 
 A list is made, a receiver that only counts runs as a process of its own, and the contenders take turns, so that each
-round is a pair under one load. Peers live in an environment of their own (benchmarks/.peers) at the versions below.
+round is a pair under one load. Peers live in an environment of their own (benchmarks/.peers) at the versions below;
+`importer` in one with its own requirements alone (benchmarks/.own).
 It prints medians of wall time, CPU time and peak memory with ratios, and writes benchmarks/results/speed.json.
 """
 
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from make_list import rows_from, write_list
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PEERS = HERE.parent / ".peers"
+OWN = HERE.parent / ".own"
 PEER_PACKAGES = ("dlt[parquet]==1.31.0", "httpx==0.28.1", "polars==2.1.0")
 TOKEN = "1.2.BenchmarksOnlyToken"
 RESULTS = HERE.parent / "results" / "speed.json"
@@ -72,6 +74,20 @@ def receiver(latency_s: float = 0.0) -> Iterator[str]:
             process.terminate()
 
 
+@contextlib.contextmanager
+def sandbox(folder: Path) -> Iterator[str]:
+    """`importer sandbox` on a free port, durable in a file; its origin."""
+    command = [str(own()), "-m", "importer", "sandbox", "--port", "0", "--token", TOKEN, "--db", str(folder / "s.db")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[3]
+        finally:
+            process.terminate()
+
+
 def counted(origin: str) -> int:
     """How many rows the receiver has had."""
     with urllib.request.urlopen(f"{origin}/counted", timeout=10) as answer:
@@ -80,10 +96,20 @@ def counted(origin: str) -> int:
 
 def peers() -> Path:
     """The peers' Python, installed when it is not."""
-    python = PEERS / "bin" / "python"
+    return installed(PEERS, PEER_PACKAGES)
+
+
+def own() -> Path:
+    """A Python with what `importer` needs and nothing else: what else is about makes it start slower."""
+    return installed(OWN, (f"{ROOT}[sandbox]",))
+
+
+def installed(environment: Path, packages: Sequence[str]) -> Path:
+    """The Python of an environment, made when it is not there."""
+    python = environment / "bin" / "python"
     if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(PEERS)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PEER_PACKAGES], check=True)
+        subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *packages], check=True)
     return python
 
 
@@ -115,8 +141,8 @@ def ours(field: Field, ledger: str = "ledger.db", *, fresh: bool = True, rows: P
 
 
 def importer(*arguments: str) -> Cost:
-    """Any command of `importer`."""
-    return cost_of([sys.executable, "-m", "importer", *arguments], IMPORTER_TOKEN=TOKEN, PYTHONPATH=str(ROOT))
+    """Any command of `importer`: the code of this checkout."""
+    return cost_of([str(own()), "-m", "importer", *arguments], IMPORTER_TOKEN=TOKEN, PYTHONPATH=str(ROOT))
 
 
 def peer(script: str, *more: str) -> Callable[[Field], Cost]:
@@ -205,6 +231,17 @@ def again(field: Field, rows: int) -> list[dict[str, object]]:
     return [{"race": "afterwards", "name": name, "rows": rows, **asdict(cost)} for name, cost in measured.items()]
 
 
+def rehearsal(folder: Path, rows: int) -> list[dict[str, object]]:
+    """How fast the sandbox takes rows, from a client that costs little: the floor."""
+    few = min(rows, 500_000)
+    write_list(few, folder / "rehearsal.csv")
+    with sandbox(folder) as origin:
+        field = Field(folder=folder, rows=folder / "rehearsal.csv", origin=origin, in_flight=8, batch_rows=1000)
+        cost = CONTENDERS["floor: polars + httpx"](field)
+    print(f"\nThe sandbox, every request durable: {few / cost.wall_s:,.0f} rows/s")
+    return [{"race": "the sandbox, durable", "name": "the sandbox", "rows": few, **asdict(cost)}]
+
+
 def machine() -> dict[str, object]:
     """Where this was measured."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -246,6 +283,7 @@ def main() -> None:
             slow = {name: run for name, run in CONTENDERS.items() if "floor" not in name}
             title = f"{few:,} rows in hundreds, 20 ms latency, 8 in flight"
             lines += show(title, few, race(slow, field, few, options.pairs))
+        lines += rehearsal(folder, rows)
     finally:
         shutil.rmtree(folder)
     RESULTS.parent.mkdir(exist_ok=True)
