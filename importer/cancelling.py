@@ -23,6 +23,7 @@ from importer.ledger import Ledger
 from importer.ledger.cancel_book import CancelRequest, Standing
 from importer.ledger.picking import pick
 from importer.ledger.records import Campaign, Import
+from importer.ledger.shards_at_home import judge_own_shards
 from importer.machine import Moment
 from importer.outcomes import Refresher, RefreshSettings
 from importer.outcomes.refreshing import TRIES, Reports, wait_before
@@ -103,6 +104,7 @@ class Canceller:
         """
         for an_import in choice.imports:
             _judge_complete(an_import)
+            judge_own_shards(an_import, is_adopting=False)
             self._ledger.sends.recover(an_import.id, now_ms=self._now().unix_ms)
         self._choose(choice)
         self._refresh()

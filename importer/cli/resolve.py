@@ -58,6 +58,7 @@ _DONE = {
 
 
 def _decide(ledger: Ledger, batch_id: int, decision: str, now_ms: int) -> int:
+    from importer.ledger.shards_at_home import judge_own_shards
     from importer.protocol import absent, found, give_up
 
     doubt = ledger.doubts.doubt_of(batch_id)
@@ -68,6 +69,9 @@ def _decide(ledger: Ledger, batch_id: int, decision: str, now_ms: int) -> int:
             f"What batch {batch_id} would send was lost, so it cannot be sent again.",
             hint="Say --as given-up, and run its list again: its rows are then sent anew.",
         )
+    an_import = ledger.intake.import_by_id(ledger.doubts.import_of(batch_id))
+    if an_import is not None:
+        judge_own_shards(an_import, is_adopting=False)
     batch = doubt.sendable.batch
     step = {
         "called": lambda: found(batch, "called, by a person's word"),

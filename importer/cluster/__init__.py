@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 from importer import __version__, errors
 from importer.cluster.keeping import Keep
 from importer.cluster.records import LedgerCopy, Sealed, ShardDone, ShardJob, Trouble, counter_of, name_of
-from importer.errors import ApiAway, ImporterError, UsageProblem
+from importer.errors import ApiAway, ImporterError, LedgerProblem, UsageProblem
 from importer.ledger import Ledger
 from importer.ledger.records import Import
+from importer.ledger.shards_at_home import SHARDS, open_shards_of
 from importer.ledger.upkeep import copy_beside
 from importer.machine import StopSignals, now
 from importer.model import Balance, Notice, Observer, ReadingProgress, SendingProgress
 from importer.rejects import write_rejects
 from importer.run import RunReport, RunSettings, default_rejects_path
 from importer.run.choosing import list_name_of
-from importer.run.sharding import SHARDS, open_shards_of
 from importer.shards import MOST_SHARDS, Shard
 from importer.summary import exit_code
 
@@ -66,8 +66,7 @@ class Cluster:
         keep = Keep(self.home, boot_id=self.boot_id)
         everyone = [Shard(number=each, of=shards) for each in range(1, shards + 1)]
         for shard in everyone:
-            if keep.begun_since_ms(shard) is None:
-                keep.merge(shard)
+            self._merge_what_is_kept(keep, shard)
         wanted = self._open(everyone, settings)
         watch = _Watch(self.observer, keep, len(wanted))
         client.subscribe_topic(topic_of(self._run), watch.heard)
@@ -75,6 +74,14 @@ class Cluster:
             done = self._all_done(client, keep, wanted, settings)
         client.unsubscribe_topic(topic_of(self._run))
         return self._report(settings, done, started_s)
+
+    def _merge_what_is_kept(self, keep: Keep, shard: Shard) -> None:
+        """Merges what an earlier run left; a ledger that only its owner can read again is read by the next worker."""
+        try:
+            if keep.begun_since_ms(shard) is None:
+                keep.merge(shard)
+        except LedgerProblem as problem:
+            self.observer(Notice(kind="not-merged-yet", text=f"Shard {shard} is not merged yet: {problem.message}"))
 
     def _open(self, everyone: Sequence[Shard], settings: RunSettings) -> list[Shard]:
         """The shards still to be run: those that are open of an import begun before, else all."""

@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,8 @@ def merge_ledgers(home: Ledger, paths: Sequence[Path]) -> list[MergedShard]:
 
 
 def _merge_file(home: Ledger, path: Path) -> list[MergedShard]:
+    if _is_blank(path):
+        return []
     open_reader(path).close()  # a ledger of this version
     connection = home.store.connection
     with translated(path, "read"):
@@ -74,6 +77,15 @@ def _merge_file(home: Ledger, path: Path) -> list[MergedShard]:
         return list(_File(home, path).merge())
     finally:
         connection.execute("DETACH DATABASE part")
+
+
+def _is_blank(path: Path) -> bool:
+    """Whether whoever made the file was killed before its first step: there is nothing in it."""
+    if not path.exists():
+        return False
+    with translated(path, "read"), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        tables = "SELECT count(*) FROM sqlite_master WHERE name NOT GLOB '*_sqlite_migrations*'"
+        return bool(file.execute(tables).fetchone()[0] == 0)
 
 
 class _File:

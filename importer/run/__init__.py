@@ -18,6 +18,7 @@ from importer.errors import ImporterError, LedgerProblem, ListProblem, UsageProb
 from importer.intake import Intake, IntakeStopped, Plan, make_plan
 from importer.ledger import Ledger, LedgerReader
 from importer.ledger.records import Campaign, Import
+from importer.ledger.shards_at_home import judge_own_shards
 from importer.machine import Moment, StopSignals, standard_input
 from importer.model import Answer, Balance, Notice, Observer
 from importer.protocol import ServerClock, calibrated
@@ -164,7 +165,7 @@ class Run:
         **Errors**: UsageProblem when the list was not read to its end, or the token is another campaign's.
         """
         judge_window(settings.sending)
-        sharding.judge_own_shards(an_import, is_adopting=settings.adopt_since_ms is not None)
+        judge_own_shards(an_import, is_adopting=settings.adopt_since_ms is not None)
         settings = sharding.part_of_settings(settings, sharding.shard_of(an_import))
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, an_import.mapping.get("region"))
@@ -186,8 +187,10 @@ class Run:
         """Settles what is in doubt, without sending; what proves absent is frozen again for the next run.
 
         Batches that keep coming back unknown are looked up as well, and ids are confirmed against the reports.
-        **Errors**: ApiError when the reports cannot be read for the confirmation.
+        **Errors**: ApiError when the reports cannot be read for the confirmation; ListProblem while shards of it
+        are open.
         """
+        judge_own_shards(an_import, is_adopting=False)
         _, _, clock = self.meet(settings, must_be=an_import.campaign_id)
         with naming(an_import):
             sends = self.ledger.sends

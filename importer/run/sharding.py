@@ -16,12 +16,12 @@ from importer.errors import ListProblem, UsageProblem
 from importer.intake import Plan
 from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader, number_set
 from importer.ledger.records import Campaign, Import
+from importer.ledger.shards_at_home import SHARDS, few, open_shards_of
 from importer.run.settings import RunSettings
 from importer.sender import SendSettings
 from importer.shards import Shard, shard_column
 
 SHARD = "shard"  # the setting of an import that is one shard's: {"number": 2, "of": 4}
-SHARDS = "shards"  # the setting of an import that was merged: {"of": 4, "merged": {"2": …}}
 
 
 def shard_of(an_import: Import) -> Shard | None:
@@ -106,7 +106,7 @@ def judge_shards(imports: Iterable[Import], round_name: str, list_name: str, sha
         if open_shards and (shard is None or shard.of != each.settings[SHARDS]["of"]):
             raise ListProblem(
                 f"Import {each.id} of {of} was cut into {each.settings[SHARDS]['of']} shards in this round, and not "
-                f"all of them are settled and merged (open: {_few(open_shards)}). Nothing was sent.",
+                f"all of them are settled and merged (open: {few(open_shards)}). Nothing was sent.",
                 hint=_SAY_SAME,
             )
         is_whole = was is None and SHARDS not in each.settings
@@ -120,31 +120,6 @@ def judge_shards(imports: Iterable[Import], round_name: str, list_name: str, sha
 _SAY_SAME = """A list cut in another way makes other requests: whoever one shard has sent to, another would call again.
 Run the same shards again until all are settled, and merge them: importer ledger merge. Then any number of shards may
 follow; so may they at once in another --round."""
-
-
-def open_shards_of(an_import: Import) -> list[int]:
-    """The shards of a merged import that were not brought home settled; none for any other import."""
-    said = an_import.settings.get(SHARDS)
-    if said is None or an_import.facts.get("adopted_since_ms"):
-        return []
-    merged = said["merged"]
-    return [k for k in range(1, int(said["of"]) + 1) if not merged.get(str(k), {}).get("is_finished")]
-
-
-def judge_own_shards(an_import: Import, *, is_adopting: bool) -> None:
-    """Refuses to go on at home with what the shards' own ledgers go on with. **Errors**: ListProblem."""
-    open_shards = open_shards_of(an_import)
-    if open_shards and not (is_adopting and an_import.is_complete):
-        raise ListProblem(
-            f"Import {an_import.id} is its shards' to go on with: {_few(open_shards)} of "
-            f"{an_import.settings[SHARDS]['of']} are not settled and merged. Nothing was sent.",
-            hint="Run those shards again with their own ledgers, then merge them. If their ledgers are lost, say\n"
-            "since when they may have sent: importer send --adopt-since TIME.",
-        )
-
-
-def _few(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")
 
 
 # --- what it takes from home ------------------------------------------------------------------------------------------

@@ -31,10 +31,12 @@ def awaited(what: Callable[[], Any], within_s: float = STARTING_S) -> Any:
 
 @dataclass(kw_only=True)
 class Farm:
-    """A scheduler with its workers."""
+    """A scheduler with its workers. `prefix`: words before a worker's command, such as a network namespace's."""
 
     folder: Path
     prefix: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    worker_host: str = "127.0.0.1"
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     address: str = ""
@@ -45,12 +47,12 @@ class Farm:
         """A scheduler, and so many workers that it knows of."""
         file = self.folder / f"scheduler-{self.started}.json"
         self.scheduler = self._process(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0",
+            "scheduler", "--host", self.host, "--port", "0", "--dashboard-address", f"{self.host}:0",
             "--scheduler-file", str(file),
         )  # fmt: skip
         said = awaited(lambda: file.exists() and file.stat().st_size and json.loads(file.read_text()))
         self.address, port = said["address"], said["services"]["dashboard"]
-        self.pages = f"http://127.0.0.1:{port}"
+        self.pages = f"http://{self.host}:{port}"
         for _ in range(workers):
             self.add_worker()
         awaited(lambda: self._known_workers() >= workers)
@@ -64,7 +66,7 @@ class Farm:
     def add_worker(self) -> subprocess.Popen[bytes]:
         """One worker more, with a task at a time."""
         made = self._process(
-            "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1",
+            "worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", self.worker_host,
             "--local-directory", str(self.folder), "--death-timeout", "60",
         )  # fmt: skip
         self.workers.append(made)
@@ -74,9 +76,16 @@ class Farm:
         self.started += 1
         more = {"DASK_LOGGING__DISTRIBUTED": "debug", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s"}
         more |= {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", "HOME": str(self.folder)}
+        prefix = self.prefix if kind == "worker" else ()
         with (self.folder / f"{kind}-{self.started}.log").open("wb") as log:
             return subprocess.Popen(
-                [*self.prefix, sys.executable, "-m", f"distributed.cli.dask_{kind}", *words],
+                [
+                    *prefix,
+                    sys.executable,
+                    "-m",
+                    f"distributed.cli.dask_{kind}",
+                    *words,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -110,10 +119,10 @@ class Farm:
 
 
 @contextmanager
-def farm(folder: Path, prefix: tuple[str, ...] = ()) -> Iterator[Farm]:
-    """A farm that is gone afterwards. `prefix`: words before the command of each process."""
+def farm(folder: Path, **more: Any) -> Iterator[Farm]:
+    """A farm that is gone afterwards."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    made = Farm(folder=folder, prefix=prefix)
+    made = Farm(folder=folder, **more)
     try:
         yield made
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import sqlite3
@@ -13,9 +14,10 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from workbench import OWNER, Platform, Said, Serve, Shop, number, people, write_list
+from workbench import OWNER, TOKEN, Platform, Said, Serve, Shop, number, people, write_list
 
 from importer.errors import ImporterError
+from importer.integrations.child import ImporterProcess, run_arguments
 from importer.ledger import Ledger, LedgerReader
 from importer.ledger.merging import merge_ledgers
 from importer.ledger.upkeep import check_ledger
@@ -175,7 +177,9 @@ def test_what_moved_since_is_merged_again(shop: Shop) -> None:
     first = balance_of(shop.ledger)
     assert first.pending > 0
     assert first.is_even
-    assert shop.importer("send", *shop.target, "--json").code == 4  # it is its shard's to go on with
+    for words in (["send"], ["reconcile"], ["cancel", "1", "--yes"]):  # it is its shard's to go on with
+        said = shop.importer(*words, *shop.target, "--json")
+        assert (said.code, "its shards' to go on with" in why(said)) == (4, True), said
     run_shard(shop, source, "1/2")
     assert [each["how"] for each in merge(shop).json["merged"]] == ["updated", "unchanged"]
     then = balance_of(shop.ledger)
@@ -188,7 +192,7 @@ def test_a_merge_that_dies_and_is_made_again_gives_the_same(shop: Shop, tmp_path
     source = write_list(shop.folder / "list.csv", mixed(40))
     in_shards(shop, source, 2)
     paths = [own(shop, 1), own(shop, 2)]
-    for deadly in range(1, 60, 4):
+    for deadly in range(1, 120, 8):
         home = tmp_path / f"home-{deadly}.db"
         with Ledger(home, OWNER, now_ms=0) as ledger:
             died = merged_until(ledger, paths, deadly)
@@ -398,3 +402,31 @@ def test_nothing_erased_comes_back(shop: Shop) -> None:
     assert shop.importer("purge", "--import", "1", "--ledger", part, "--yes").code == 0
     fresh = shop.importer("ledger", "merge", part, "--into", shop.folder / "fresh.db", "--json")
     assert (fresh.code, "was purged" in why(fresh)) == (5, True)
+
+
+def test_a_scheduler_s_mapped_tasks_run_shards(shop: Shop, platform: Platform) -> None:
+    """As Airflow's mapped tasks and Dagster's partitions start them: a child process each, told of its shard."""
+    source = write_list(shop.folder / "list.csv", people(30))
+    (shop.folder / "parts").mkdir(mode=0o700)
+    ends = []
+    for each in (1, 2, 1):  # the first is retried: it says what it did
+        told = {"shard": f"{each}/2", "home": shop.ledger, "new_ledger": True, "round": "one"}
+        arguments = run_arguments(source, host=shop.origin, ledger=own(shop, each), run_id=str(each), settings=told)
+        with ImporterProcess(arguments, token=TOKEN, tell=lambda *_: None) as process:
+            ends.append(process.wait())
+    assert [each.exit_code for each in ends] == [0, 0, 0]
+    assert ends[0].said["accepted"] == ends[2].said["accepted"]
+    merge(shop)
+    platform.has_each_once(row["phone"] for row in people(30))
+    assert balance_of(shop.ledger).accepted == 30
+
+
+def test_a_ledger_whose_maker_was_killed_at_once_holds_nothing(shop: Shop) -> None:
+    """Between the file and its first step: it is no older format, and no reason to stop."""
+    source = write_list(shop.folder / "list.csv", people(9))
+    in_shards(shop, source, 2)
+    own(shop, 3).touch(mode=0o600)
+    with contextlib.closing(sqlite3.connect(own(shop, 4))) as ledger:
+        ledger.execute("PRAGMA journal_mode = wal")
+    said = merge(shop)
+    assert (said.code, len(said.json["merged"])) == (0, 2)
