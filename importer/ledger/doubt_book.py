@@ -54,6 +54,11 @@ _IS_ADOPTED = "json_extract(facts, '$.adopted_since_ms') IS NOT NULL"
 _HAS_BYTES = "EXISTS (SELECT 1 FROM bodies d WHERE d.batch_id = b.id)"
 
 ABSENT_FOR_GOOD = "absent for good"
+# The evidence that opened the present epoch of batch b can not be overtaken, or is a person's word.
+_IS_ABSENT_FOR_GOOD = (
+    "EXISTS (SELECT 1 FROM evidence e WHERE e.batch_id = b.id AND e.epoch = b.epoch - 1 "
+    f"AND (e.finding = 'person' OR e.detail = '{ABSENT_FOR_GOOD}'))"
+)
 
 
 class DoubtBook:
@@ -75,16 +80,18 @@ class DoubtBook:
     def rivals(self, doubts: Sequence[Doubt]) -> list[Doubt]:
         """Other batches that may have been carried out for a number of these: a call job may be theirs.
 
-        Of every import of the ledger, since a number may be called in two rounds. Where a lost ledger was replaced,
-        that includes what this one never sent.
+        Of every import of the ledger, since a number may be called in two rounds. That includes what was found absent
+        while a request could still arrive, whatever is done with it now; and, where a lost ledger was replaced, what
+        this one never sent.
         """
         known = {doubt.sendable.id for doubt in doubts}
         phones = {phone for doubt in doubts for phone in doubt.phones}
         is_open = "b.state IN ('armed', 'in_doubt') OR b.state = 'waiting' AND b.is_ambiguous = 1"
+        may_arrive = f"b.state IN ('frozen', 'waiting') AND b.epoch > 0 AND NOT {_IS_ABSENT_FOR_GOOD}"
         is_another_s = (
             f"b.state = 'frozen' AND b.epoch = 0 AND b.import_id IN (SELECT id FROM imports WHERE {_IS_ADOPTED})"
         )
-        others = self._doubts(f"({is_open} OR {is_another_s}) AND {_HAS_BYTES}")
+        others = self._doubts(f"({is_open} OR {may_arrive} OR {is_another_s}) AND {_HAS_BYTES}")
         return [each for each in others if each.sendable.id not in known and not phones.isdisjoint(each.phones)]
 
     def is_adopted(self, import_id: int) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from importer import protocol
 from importer.client import Found, JobReport
 from importer.ledger import Ledger
-from importer.ledger.doubt_book import DoubtBook
+from importer.ledger.doubt_book import DoubtBook, Question
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
 from importer.model import Exchange
@@ -119,6 +119,27 @@ def test_a_call_job_that_another_open_batch_may_own_settles_none(
         sent(ledger, world, 1)
         sent(ledger, world, 3)
         parked(ledger, world, 3)
+        reconciler(ledger, world, Shown(("4711", singles.phones[0], 0))).run(singles.an_import.id)
+        assert ledger.sends.load(3).batch.state is ends
+
+
+@pytest.mark.parametrize(("is_for_good", "ends"), [(False, State.IN_DOUBT), (True, State.ACCEPTED)])
+def test_a_call_job_that_may_be_a_late_arrivals_settles_no_other_batch(
+    singles: Prepared, world: World, is_for_good: bool, ends: State
+) -> None:
+    """One batch was found absent and waits to be sent again; its first request arrives now. The job is not the other's.
+
+    Unless nothing of the first could arrive any more when it was found absent.
+    """
+    with opened(singles, world) as ledger:
+        for batch_id in (1, 3):
+            sent(ledger, world, batch_id)
+            parked(ledger, world, batch_id)
+        doubt = ledger.doubts.doubt_of(1)
+        assert doubt is not None
+        question = Question(asked_ms=world.moment().unix_ms, from_ms=0, to_ms=0, campaign_status="inProgress")
+        step = protocol.absent(doubt.sendable.batch)
+        ledger.doubts.settle_absent(doubt, step, question, is_for_good=is_for_good)
         reconciler(ledger, world, Shown(("4711", singles.phones[0], 0))).run(singles.an_import.id)
         assert ledger.sends.load(3).batch.state is ends
 
