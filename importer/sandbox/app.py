@@ -23,6 +23,7 @@ from importer.sandbox import effects, replies
 from importer.sandbox.arrivals import KEYED, OPERATIONS, Arrival, match, query_and_key, read_body
 from importer.sandbox.faults import Fault, FaultPlan, parse_fault
 from importer.sandbox.operations import Operations, Visit
+from importer.sandbox.records import CUT_REQUEST
 from importer.sandbox.replies import Refusal, Reply
 from importer.sandbox.rules import DAY_S, Duplicates, Plus, Remember, Rules, SameKey, UnknownFields
 from importer.sandbox.serving import ConnectionLost, Served, serving
@@ -210,7 +211,7 @@ class Sandbox:
                 arrived_order=arrival.arrived_order,
                 is_executed=outcome.is_executed,
                 is_replayed=outcome.is_replayed,
-                fault=arrival.struck.label if arrival.is_whole else "cut-request",
+                fault=arrival.struck.label if arrival.is_whole else CUT_REQUEST,
                 status=reply.status if is_answered else None,
             )
             self._store.log(number, entry)

@@ -21,6 +21,8 @@ from typing import Any
 from importer.errors import UsageProblem
 from importer.sandbox.ids import JobIds
 
+CUT_REQUEST = "cut-request"  # what the log has for a fault where the body did not come whole
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
@@ -145,10 +147,15 @@ def duplicates(db: Path) -> list[Duplicate]:
 
 
 def keys_with_two_bodies(db: Path) -> list[TwoBodies]:
-    """Keys that ever came with more than one content, whatever was answered."""
+    """Keys that ever came with more than one content, whatever was answered.
+
+    A body that was cut on its way, by a client that died, is no content, only the beginning of one.
+    """
     contents: dict[str, dict[str, None]] = defaultdict(dict)
     numbers: dict[str, list[int]] = defaultdict(list)
     for request in _keyed(db):
+        if request.fault == CUT_REQUEST:
+            continue
         contents[request.key or ""][request.content_sha256] = None
         numbers[request.key or ""].append(request.number)
     return [

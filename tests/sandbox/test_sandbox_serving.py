@@ -102,6 +102,7 @@ def test_a_request_cut_on_its_way_is_not_carried_out(over_socket: Make, db: Path
     assert (request.was_executed, request.fault, request.status) == (False, "cut-request", None)
     assert records.count_jobs(db) == 0
     assert caller.add(1, key="k1").status_code == 200
+    assert records.keys_with_two_bodies(db) == []
 
 
 def test_a_chunked_body_is_read_whole_or_not_at_all(over_socket: Make, db: Path) -> None:
