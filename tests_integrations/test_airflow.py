@@ -35,6 +35,7 @@ from platforms import (
 import importer
 from importer.integrations.airflow import ImporterRunOperator, judge
 from importer.integrations.child import VERDICTS, Ended, Verdict
+from importer.ledger import LedgerReader
 
 AIRFLOW = str(Path(sys.executable).with_name("airflow"))
 
@@ -267,3 +268,19 @@ def test_a_killed_task_leaves_a_ledger_that_the_retry_continues(site: Site) -> N
     assert len(seen) == 2
     assert not any(TOKEN in each for each in seen)
     assert files_with(site.folder / "home", TOKEN) == []
+
+
+def test_the_examples_mapped_tasks_are_shards_of_one_import(site: Site) -> None:
+    """`airflow dags test` with shards.py: four mapped tasks, then the merge; the home ledger has the whole list."""
+    write_list(site.folder / "lists" / "customers.csv", 120, bad=3)
+    site.has_dag("shards.py", (ROOT / "examples" / "airflow" / "shards.py").read_text(encoding="utf-8"))
+    with platform(site.folder) as at:
+        site.airflow(at, "db", "migrate")
+        said = site.airflow(at, "dags", "test", "shards", "2026-11-23")
+        at.has_each_once(120)
+    assert {task: state for task, (state, _) in site.tasks().items()} == {"part": "success", "merge": "success"}
+    assert site.asked("SELECT count(*) FROM task_instance WHERE task_id = 'part'") == [(4,)]
+    with LedgerReader(site.ledger) as reader:
+        balance = reader.view.balance(1)
+    assert (balance.read, balance.accepted, balance.rejected) == (123, 120, 3)
+    assert TOKEN not in said

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of assets as they stand.
 
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from platforms import (
 import importer
 from importer.integrations.child import VERDICTS, Ended, Verdict
 from importer.integrations.dagster import ImporterResource, judge, metadata_of
+from importer.ledger import LedgerReader
 
 DAGSTER = str(Path(sys.executable).with_name("dagster"))
 NIGHT = "2026-11-20"
@@ -200,3 +202,25 @@ def test_the_examples_asset_is_killed_and_the_next_try_goes_on(site: Site) -> No
     assert page.startswith("<!doctype html>")
     assert TOKEN not in said + page
     assert files_with(site.home, TOKEN) == []
+
+
+def test_the_examples_partitions_are_shards_of_one_import(site: Site) -> None:
+    """`shards.py`, each partition materialised by itself, one of them twice; merged they are the whole list."""
+    write_list(site.folder / "lists" / "customers.csv", 120, bad=3)
+    text = (ROOT / "examples" / "dagster" / "shards.py").read_text(encoding="utf-8")
+    file = site.folder / "shards.py"
+    file.write_text(text.replace('"/lists/', f'"{site.folder}/lists/').replace('"/calls/', f'"{site.folder}/calls/'))
+    example = runpy.run_path(str(file))
+    with platform(site.folder) as at, dg.DagsterInstance.from_config(str(site.home)) as instance:
+        spring = ImporterResource(host=at.origin, token=TOKEN, ledger=str(site.ledger))
+        for key in ("1-of-4", "2-of-4", "2-of-4", "3-of-4", "4-of-4"):
+            shard = [example["shard"]]
+            assert dg.materialize(shard, partition_key=key, resources={"spring": spring}, instance=instance).success
+        everything = [example["shard"], example["merged"]]
+        assert dg.materialize(
+            everything, selection=[example["merged"]], resources={"spring": spring}, instance=instance
+        ).success
+        at.has_each_once(120)
+    with LedgerReader(site.ledger) as reader:
+        balance = reader.view.balance(1)
+    assert (balance.read, balance.accepted, balance.rejected) == (123, 120, 3)

@@ -131,7 +131,7 @@ def merge(context: click.Context, /, parts: tuple[Path, ...], into: Path, as_jso
     is_fine = asked(context).is_network_ledger_fine
     with Ledger(into, this_process(_now_text()), now_ms=now().unix_ms, is_network_fine=is_fine) as home:
         merged = merge_ledgers(home, paths)
-    code = 8 if any(each.how == "unread" for each in merged) else 0
+    code = 8 if any(each.how in ("unread", "later") for each in merged) else 0
     if as_json:
         _echo_json(into, code, merged=[_merged_json(each) for each in merged])
     else:
@@ -250,6 +250,7 @@ def _show_merged(merged: list[MergedShard], into: Path) -> None:
     said = {
         "new": "merged", "updated": "brought up to date", "unchanged": "nothing new",
         "unread": "not merged: its list is still being read, and nothing was sent",
+        "later": "not merged yet: the import before it waits for other shards",
     }  # fmt: skip
     for each in merged:
         where = "" if each.import_id is None else f", import {each.import_id}"

@@ -105,9 +105,10 @@ class Cluster:
     def _all_done(self, client: Client, keep: Keep, wanted: Sequence[Shard], settings: RunSettings) -> list[ShardDone]:
         is_apart = self._has_workers_elsewhere(client, keep)
         copy = client.submit(_as_it_is, self._home_copy(keep), pure=False) if is_apart else None
-        jobs = [self._job(keep, shard, settings, is_apart=is_apart) for shard in wanted]
+        begun = [shard for shard in wanted if is_apart and keep.ledger(shard).exists()]
+        jobs = [self._job(keep, shard, settings) for shard in wanted if shard not in begun]
         futures = {self._given_out(client, job, copy, 0): (job, 0) for job in jobs}
-        done: list[ShardDone] = []
+        done = [self._gone_on_with(keep, shard, settings) for shard in begun]
         is_asked = False
         while futures:
             if self.signals.received is not None and not is_asked:
@@ -124,7 +125,19 @@ class Cluster:
                 done.append(ended)
         return done
 
-    def _job(self, keep: Keep, shard: Shard, settings: RunSettings, *, is_apart: bool) -> ShardJob:
+    def _gone_on_with(self, keep: Keep, shard: Shard, settings: RunSettings) -> ShardDone:
+        """A shard whose ledger is here already, where workers are elsewhere: run here."""
+        from importer.cluster.worker import run_at_home
+
+        self.observer(Notice(kind="at-home", text=f"Shard {shard} was begun before: it goes on on this machine."))
+        job = self._job(keep, shard, settings)
+        keep.began_beside(shard)
+        ended = run_at_home(job, keep.folder, self.home.path, lambda _: None, self.signals)
+        keep.came_home(shard, None)
+        keep.merge(shard)
+        return ended
+
+    def _job(self, keep: Keep, shard: Shard, settings: RunSettings) -> ShardJob:
         begun_ms = keep.begun_since_ms(shard)
         since_ms = begun_ms or now().unix_ms
         keep.give_out(shard, since_ms)
@@ -136,7 +149,6 @@ class Cluster:
             version=__version__,
             since_ms=since_ms,
             is_begun=begun_ms is not None,
-            kept=keep.copy_of(shard) if is_apart else None,
         )
 
     @staticmethod

@@ -76,11 +76,6 @@ class Keep:
                 write_private(counter_of(path), copy.counter)
         self._note(shard).unlink(missing_ok=True)
 
-    def copy_of(self, shard: Shard) -> LedgerCopy | None:
-        """A shard's ledger as it was left, for a worker elsewhere."""
-        path = self.ledger(shard)
-        return LedgerCopy.of(path) if path.exists() else None
-
     def merge(self, shard: Shard) -> MergedShard | None:
         """Brings a shard home, and forgets its ledger once nothing of it is open. None where it has no ledger yet."""
         path = self.ledger(shard)

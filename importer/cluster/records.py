@@ -96,8 +96,8 @@ class Where:
 class ShardJob:
     """One shard's run.
 
-    `run` names the whole; `kept` is the shard's ledger from an earlier run, for workers elsewhere. `since_ms` is when
-    the shard was first given out; `is_begun` says that it was, to a worker whose ledger never came home.
+    `run` names the whole. `since_ms` is when the shard was first given out; `is_begun` says that it was, to a worker
+    whose ledger never came home.
     """
 
     run: str
@@ -107,7 +107,6 @@ class ShardJob:
     version: str
     since_ms: int
     is_begun: bool
-    kept: LedgerCopy | None
 
     def __repr__(self) -> str:
         return f"ShardJob({self.shard})"

@@ -8,8 +8,11 @@ worker that is lost takes it along: the next one then adopts, since its requests
 from __future__ import annotations
 
 import contextlib
+import math
+import secrets
 import shutil
 import tempfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -19,17 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from importer import __version__
-from importer.client import CallsApi, hush_http_loggers
-from importer.cluster.records import LedgerCopy, ShardDone, ShardJob, Trouble, Where, counter_of, name_of, note_of
+from importer.client import hush_http_loggers
+from importer.cluster.lease import Lease, LeasedApi
+from importer.cluster.records import LedgerCopy, ShardDone, ShardJob, Trouble, Where, counter_of, note_of
 from importer.errors import ImporterError, LedgerHeld, UsageProblem
 from importer.ledger import Ledger, LedgerReader
 from importer.machine import Owner, StopSignals, forbid_core_dumps, now, this_process, write_private
-from importer.model import Balance, Event, Notice, ReadingProgress, SendingProgress
+from importer.model import Balance, Event, Notice, Observer, ReadingProgress, SendingProgress
 from importer.run import BareDigits, CameBack, CampaignFacts, Intention, Run, RunReport, RunSettings
 
 REPORT_S = 0.5
 LONGEST_WAIT_FOR_OWNER_S = 900.0
-_RUNNING: dict[str, list[StopSignals]] = {}
+LOOK_S = 2.0
+_RUNNING: dict[str, list[Lease]] = {}
 
 
 def run_shard(job: ShardJob, home: LedgerCopy | None) -> ShardDone:
@@ -41,24 +46,42 @@ def run_shard(job: ShardJob, home: LedgerCopy | None) -> ShardDone:
     hush_http_loggers()
     try:
         _judge_version(job)
-        with _place(job, home) as place, _stoppable(job.run) as signals:
-            return _in_place(job, place, signals)
+        with _place(job, home) as place:
+            window = job.sealed.settings.sending.window
+            longest_s = math.inf if place.is_beside else window.window_s - window.margin_s - window.request_s
+            with _stoppable(job.run, Lease(longest_s, now)) as lease:
+                return _in_place(job, place, lease)
     except ImporterError as problem:
         return _stopped(job, problem)
 
 
-def _in_place(job: ShardJob, place: _Place, signals: StopSignals) -> ShardDone:
+def _in_place(job: ShardJob, place: _Place, lease: Lease) -> ShardDone:
     """The run; whatever stops it, its ledger goes home."""
     teller = _Teller(job)
-    adopt_since_ms = _since(job, is_beside=place.is_beside)
+    attempt = secrets.token_hex(8)
+    adopt_since_ms = _taken_over(job, attempt, is_beside=place.is_beside)
     teller.began(is_beside=place.is_beside)
     settings = job.settings_in(place.folder, place.home, adopt_since_ms)
     try:
-        done = _done(job, _run(settings, teller, signals, lambda: _judge_given_out(job, place)))
+        with _leased(job, attempt, lease):
+            done = _done(job, _run(settings, teller, lease, lambda: _judge_given_out(job, place)))
     except ImporterError as problem:
         done = _stopped(job, problem)
     is_to_go = not place.is_beside and settings.ledger.exists()
     return replace(done, copy=LedgerCopy.of(settings.ledger)) if is_to_go else done
+
+
+def run_at_home(job: ShardJob, folder: Path, home: Path, observer: Observer, signals: StopSignals) -> ShardDone:
+    """Goes on with a shard whose ledger came home unsettled, in this very process.
+
+    It is given to no worker elsewhere any more: should that one be lost, nobody could tell which of the ledger's later
+    epochs it had sent, and adopting an older copy knows of the first only.
+    """
+    lease = Lease(math.inf, now, signals)
+    try:
+        return _done(job, _run(job.settings_in(folder, home, None), observer, lease, lambda: None))
+    except ImporterError as problem:
+        return _stopped(job, problem)
 
 
 def stop_shards(run: str) -> int:
@@ -85,13 +108,12 @@ def _judge_version(job: ShardJob) -> None:
 
 
 @contextlib.contextmanager
-def _stoppable(run: str) -> Iterator[StopSignals]:
-    signals = StopSignals()
-    _RUNNING.setdefault(run, []).append(signals)
+def _stoppable(run: str, lease: Lease) -> Iterator[Lease]:
+    _RUNNING.setdefault(run, []).append(lease)
     try:
-        yield signals
+        yield lease
     finally:
-        _RUNNING[run].remove(signals)
+        _RUNNING[run].remove(lease)
 
 
 # --- where it works -------------------------------------------------------------------------------------------------
@@ -121,8 +143,6 @@ def _place(job: ShardJob, home: LedgerCopy | None) -> Iterator[_Place]:
     folder = Path(tempfile.mkdtemp(prefix="importer-shard-"))
     try:
         _put(home, folder / "home.db")
-        if job.kept is not None:
-            _put(job.kept, folder / f"{name_of(job.shard)}.db")
         yield _Place(folder=folder, home=folder / "home.db", is_beside=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -140,34 +160,65 @@ def _judge_given_out(job: ShardJob, place: _Place) -> None:
         raise UsageProblem(f"Shard {job.shard} came home from another worker.")
 
 
-def _since(job: ShardJob, *, is_beside: bool) -> int | None:
-    """Since when an earlier worker may have sent what no ledger here knows of; None when there was none such.
+def _taken_over(job: ShardJob, attempt: str, *, is_beside: bool) -> int | None:
+    """Makes this attempt the one that counts.
 
-    The scheduler remembers where the shard was begun; a worker that is lost cannot tell any more.
+    Gives since when an earlier worker may have sent what no ledger here knows of; None when there was none such. The
+    scheduler remembers where the shard was begun; a worker that is lost cannot tell any more.
     """
     from distributed import get_client
 
-    keys = ["importer", job.run, str(job.shard)]
     client = get_client()
-    begun: Any = client.get_metadata(keys, default=None)
-    client.set_metadata(keys, "beside" if is_beside and begun in (None, "beside") else "elsewhere")
-    is_known = is_beside and begun in (None, "beside")
-    is_first = begun is None
-    return job.since_ms if job.is_begun or not (is_known or is_first) else None
+    begun: Any = client.get_metadata(_place_of(job), default=None)
+    was_beside = begun is None or begun["is_beside"]
+    said = {"is_beside": is_beside and was_beside, "attempt": attempt}
+    client.set_metadata(_place_of(job), said)
+    is_known = begun is None or (is_beside and was_beside)
+    return job.since_ms if job.is_begun or not is_known else None
+
+
+def _place_of(job: ShardJob) -> list[str]:
+    """Where the scheduler remembers a shard."""
+    return ["importer", job.run, str(job.shard)]
+
+
+@contextlib.contextmanager
+def _leased(job: ShardJob, attempt: str, lease: Lease) -> Iterator[None]:
+    """Asks the scheduler every few seconds whether this attempt still is the one that counts."""
+    from distributed import CancelledError, get_client
+
+    client, is_over = get_client(), threading.Event()
+
+    def is_current() -> bool | None:
+        try:
+            said: Any = client.get_metadata(_place_of(job), default=None)
+        except (OSError, TimeoutError, RuntimeError, CancelledError):
+            return None
+        return said is not None and said["attempt"] == attempt
+
+    def renew() -> None:
+        while not is_over.wait(LOOK_S):
+            lease.renew(is_current)
+
+    watcher = threading.Thread(target=renew, name="lease", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
 
 
 # --- the run --------------------------------------------------------------------------------------------------------
 
 
-def _run(
-    settings: RunSettings, teller: _Teller, signals: StopSignals, judge_given_out: Callable[[], None]
-) -> RunReport:
+def _run(settings: RunSettings, observer: Observer, lease: Lease, judge_given_out: Callable[[], None]) -> RunReport:
     sending = settings.sending
     target = settings.target
     with (
         LedgerReader(settings.home) if settings.home else contextlib.nullcontext() as home,
-        _owned(settings, signals, judge_given_out) as ledger,
-        CallsApi(
+        _owned(settings, lease, judge_given_out) as ledger,
+        LeasedApi(
+            lease,
             target.origin,
             target.token.reveal(),
             timeout_s=sending.window.request_s,
@@ -177,7 +228,7 @@ def _run(
             allow_insecure_http=target.is_insecure_http_fine,
         ) as api,
     ):
-        run = Run(ledger=ledger, api=api, desk=_Nobody(), observer=teller, signals=signals, now=now, home=home)
+        run = Run(ledger=ledger, api=api, desk=_Nobody(), observer=observer, signals=lease, now=now, home=home)
         return run.run(settings)
 
 

@@ -46,7 +46,8 @@ _SEAL_END = 34  # a seal's 32 digits, and the `"}` behind them
 class MergedShard:
     """What became of one import of a shard's ledger. `import_id` is the home import; None where none was touched.
 
-    `how` is `new`, `updated`, `unchanged`, or `unread`: its list is still being read, so nothing of it was sent.
+    `how` is `new`, `updated`, `unchanged`; `unread`: its list is still being read, so nothing of it was sent; or
+    `later`: the import before it, of the same list, waits for other shards.
     """
 
     path: Path
@@ -63,7 +64,11 @@ def merge_ledgers(home: Ledger, paths: Sequence[Path]) -> list[MergedShard]:
     **Errors**: LedgerProblem for a file that is no shard's ledger, or does not fit what the home ledger holds; what was
     merged before stays.
     """
-    return [merged for path in paths for merged in _merge_file(home, path)]
+    merged = [each for path in paths for each in _merge_file(home, path)]
+    if not any(each.how == "later" for each in merged):
+        return merged
+    again = [each for path in paths for each in _merge_file(home, path)]
+    return [then if first.how == "later" else first for first, then in zip(merged, again, strict=True)]
 
 
 def _merge_file(home: Ledger, path: Path) -> list[MergedShard]:
@@ -175,8 +180,8 @@ class _Merge:
         self._part = part
         self._entry: dict[str, Any] = {}
 
-    def run(self) -> tuple[int, str]:
-        """The home import, and `new`, `updated` or `unchanged`."""
+    def run(self) -> tuple[int | None, str]:
+        """The home import, and `new`, `updated`, `unchanged` or `later`."""
         mark = self._mark()
         found = self._home_import()
         if found is not None:
@@ -185,6 +190,8 @@ class _Merge:
                 return found, "unchanged"
             self._judge_erased(found)
         self._judge_purged()
+        if found is None and self._is_list_open():
+            return None, "later"
         how = "updated" if self._entry else "new"
         try:
             with self._store.transaction():
@@ -256,6 +263,17 @@ class _Merge:
                 hint="Merge only one ledger for each shard: the one that is run again.",
             )
         return free[0] if free else None
+
+    def _is_list_open(self) -> bool:
+        """Whether an earlier import of the list is open at home: there is only one at a time."""
+        part = self._part
+        return bool(
+            self._store.one(
+                "SELECT 1 FROM imports i JOIN campaigns c ON c.id = i.campaign_id WHERE i.list_name = ? AND i.round = ?"
+                " AND c.key_seed = ? AND i.finished_ms IS NULL",
+                [part.list_name, part.round_name, part.key_seed],
+            )
+        )
 
     def _judged(self, import_id: int) -> int:
         """**Errors**: LedgerProblem when the home ledger has gone on with the import itself."""

@@ -430,3 +430,15 @@ def test_a_ledger_whose_maker_was_killed_at_once_holds_nothing(shop: Shop) -> No
         ledger.execute("PRAGMA journal_mode = wal")
     said = merge(shop)
     assert (said.code, len(said.json["merged"])) == (0, 2)
+
+
+def test_a_shard_that_was_run_twice_waits_for_the_others(shop: Shop, platform: Platform) -> None:
+    """Its second import, all duplicates, comes home once the first is whole."""
+    source = write_list(shop.folder / "list.csv", people(30))
+    for each in (1, 1, 2):
+        run_shard(shop, source, f"{each}/2")
+    first = shop.importer("ledger", "merge", own(shop, 1), "--into", shop.ledger, "--json")
+    assert (first.code, [each["how"] for each in first.json["merged"]]) == (8, ["new", "later"])
+    assert [each["how"] for each in merge(shop).json["merged"]] == ["unchanged", "new", "new"]
+    platform.has_each_once(row["phone"] for row in people(30))
+    assert balance_of(shop.ledger).accepted == 30
