@@ -12,6 +12,12 @@ from importer.integrations.airflow import NIGHT, ImporterRunOperator
 SHARDS = 4
 
 
+@task
+def merge():
+    words = [sys.executable, "-m", "importer", "ledger", "merge", "/calls/parts", "--into", "/calls/calls.db"]
+    subprocess.run(words, check=True)
+
+
 @dag(
     schedule="30 18 * * 1-5",
     start_date=pendulum.datetime(2026, 11, 1, tz="Europe/Berlin"),
@@ -35,12 +41,6 @@ def shards():
             for number in range(1, SHARDS + 1)
         ]
     )
-
-    @task
-    def merge():
-        words = [sys.executable, "-m", "importer", "ledger", "merge", "/calls/parts", "--into", "/calls/calls.db"]
-        subprocess.run(words, check=True)
-
     parts >> merge()
 
 
