@@ -235,7 +235,10 @@ class LedgerBooks(RuleBasedStateMachine):
 
     # --- doubt --------------------------------------------------------------------------------------------------------
 
-    @rule(first=batch_ids, verdict=st.sampled_from(["found", "several", "absent", "some", "called", "given up", "not"]))
+    @rule(
+        first=batch_ids,
+        verdict=st.sampled_from(["found", "several", "absent", "absent for good", "some", "called", "given up", "not"]),
+    )
     def settle_a_doubt(self, first: int, verdict: str) -> None:
         sendable = self.in_state(first, State.IN_DOUBT)
         if sendable is None:
@@ -251,8 +254,8 @@ class LedgerBooks(RuleBasedStateMachine):
             extra = tuple(self.new_ids(rows)) if verdict == "several" else ()
             finding = Finding(kind="all", ids=tuple(self.new_ids(rows)), extra_ids=extra, jobs=rows)
             book.settle_found(doubt, protocol.found(batch), finding, question)
-        elif verdict == "absent":
-            book.settle_absent(doubt, protocol.absent(batch), question)
+        elif verdict in ("absent", "absent for good"):
+            book.settle_absent(doubt, protocol.absent(batch), question, is_for_good=verdict == "absent for good")
         elif verdict == "some":
             book.add_evidence(doubt, "some", question, jobs=1)
             book.leave(doubt, "a person must decide", now_ms=self.now_ms)
