@@ -541,14 +541,15 @@ class Sender:
             self._quiet_since_s = self._time_s()
         if sendable.batch.sends > 1:
             self._retries += 1
-        clock = self._clock
-        since = (sendable.batch.first_armed or arming) if sendable.batch.is_ambiguous else arming
+        is_ambiguous = sendable.batch.is_ambiguous
+        since, clock = (sendable.batch.first_armed or arming, self._clock) if is_ambiguous else (arming, None)
         self._crew.start(lambda: self._carry(sendable, since, clock))
 
     def _carry(self, sendable: Sendable, since: Arming, clock: ServerClock | None) -> Returned:
         """In a worker: the exchange, with one last look at the time directly before the first byte.
 
-        `since` is the key's first arming where an earlier send may have been carried out, else this one.
+        `since` is the key's first arming where an earlier send may have been carried out, else this one: how long ago
+        that was this machine's own clock tells, however much a jump has left uncertain of the platform's.
         """
         window = self._settings.window
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook, Question
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
-from importer.model import Exchange
+from importer.model import Answer, Exchange, NoAnswer
 from importer.protocol import Arming, State
 from importer.reconcile import Reconciler, ReconcileSettings
-from importer.sender import Adoption, Sender, SendSettings
+from importer.sender import Adoption, Carrier, Sender, SendSettings
 
 from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared
 from .planted import NoRivals
@@ -200,17 +202,27 @@ def test_what_may_have_been_sent_is_never_cut_for_first(tmp_path: Path, world: W
         assert [batch.batch.size_rows for batch in ledger.sends.frozen(made.an_import.id, 0, 9)] == [4, 4]
 
 
-def sender(ledger: Ledger, made: Prepared, world: World, *, adopted: Adoption, first_rows: int | None = None) -> Sender:
+def sender(
+    ledger: Ledger,
+    made: Prepared,
+    world: World,
+    *,
+    adopted: Adoption | None = None,
+    first_rows: int | None = None,
+    carrier: Carrier | None = None,
+    clock: protocol.ServerClock | None = None,
+) -> Sender:
+    moment = world.moment()
     return Sender(
         ledger=ledger,
         import_id=made.an_import.id,
         key_seed=made.campaign.key_seed,
-        carrier=Nobody(),
+        carrier=carrier or Nobody(),
         settings=SendSettings(first_rows=first_rows),
         observer=NOBODY_LISTENS,
         now=world.moment,
         is_stopping=world.is_stopping,
-        server_clock=protocol.calibrated(world.true_ms, 0, world.moment().boot_ms, world.moment().boot_id),
+        server_clock=clock or protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
         adopted=adopted,
         crew=lambda size: SeededCrew(world, size),
     )
@@ -229,3 +241,39 @@ def test_a_run_killed_before_its_first_counter_is_no_time_travel(singles: Prepar
         with ledger.store.transaction():
             ledger.store.connection.execute("UPDATE ledger_info SET sessions = sessions + 1")
         ledger.witness.judge()
+
+
+class Willing:
+    """A carrier that has every request carried out, if it may go."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.keys: list[str] = []
+
+    def send_batch(self, body: bytes, key: str, *, last_look: Callable[[], bool]) -> Exchange:
+        if not last_look():
+            return NoAnswer(reason="too-late", detail="", is_sent=False, elapsed_s=0.0)
+        self.keys.append(key)
+        date = datetime.fromtimestamp(self._world.true_ms / 1000, UTC)
+        ids = json.dumps([f"{len(self.keys)}-{place}" for place in range(body.count(b'"phone"'))]).encode()
+        return Answer(
+            status=200, body=ids, content_type="application/json", server_date=date, retry_after_s=None, elapsed_s=0.01
+        )
+
+
+def test_a_clock_that_jumped_a_day_ahead_stops_no_batch_that_was_never_sent(singles: Prepared, world: World) -> None:
+    """The machine's clock jumped, the platform's did not: how late it can be there is unknown by a day from then on.
+
+    What was never sent goes out all the same: its key is as old as its arming. What may have been carried out waits for
+    the reports. A sender that doubted both armed new batches for a minute, again and again, and gave up.
+    """
+    with opened(singles, world) as ledger:
+        sent(ledger, world, 1)
+        here = world.moment()
+        clock = protocol.calibrated(world.true_ms, 10, here.boot_ms, here.boot_id)
+        uncertain = replace(clock, high_ms=clock.high_ms + 25 * 3_600_000)
+        willing = Willing(world)
+        result = sender(ledger, singles, world, carrier=willing, clock=uncertain).run()
+        assert (result.ending, result.balance.accepted, result.balance.in_doubt) == ("done", 2, 1)
+        assert len(willing.keys) == 2
+        assert ledger.sends.load(1).batch.state is State.IN_DOUBT
