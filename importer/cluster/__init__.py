@@ -120,7 +120,7 @@ class Cluster:
                 if ended is None:
                     futures[self._given_out(client, job, copy, attempt + 1)] = (job, attempt + 1)
                     continue
-                keep.came_home(job.shard, ended.copy)
+                keep.came_home(job.shard, ended.copy, is_run=ended.trouble is None)
                 keep.merge(job.shard)
                 done.append(ended)
         return done
@@ -131,9 +131,8 @@ class Cluster:
 
         self.observer(Notice(kind="at-home", text=f"Shard {shard} was begun before: it goes on on this machine."))
         job = self._job(keep, shard, settings)
-        keep.began_beside(shard)
         ended = run_at_home(job, keep.folder, self.home.path, lambda _: None, self.signals)
-        keep.came_home(shard, None)
+        keep.came_home(shard, None, is_run=ended.trouble is None)
         keep.merge(shard)
         return ended
 
@@ -156,7 +155,8 @@ class Cluster:
         """Whether any worker is on another machine than this process."""
         from importer.cluster.worker import is_beside
 
-        return not all(client.run(is_beside, keep.where()).values())
+        told = client.run(is_beside, keep.where()).values()
+        return not told or not all(told)  # those that have not joined yet may be anywhere
 
     def _home_copy(self, keep: Keep) -> LedgerCopy:
         path = keep.folder / "home.db"

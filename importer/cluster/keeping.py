@@ -66,15 +66,20 @@ class Keep:
             said = json.loads(note.read_bytes())
             write_private(note, json.dumps({**said, "where": "beside"}).encode())
 
-    def came_home(self, shard: Shard, copy: LedgerCopy | None) -> None:
-        """Keeps a ledger that a worker sent, and takes the note away."""
+    def came_home(self, shard: Shard, copy: LedgerCopy | None, *, is_run: bool) -> None:
+        """Keeps a ledger that a worker sent.
+
+        The note goes only where the run came to its report: a worker that stopped before it knows nothing of what an
+        earlier one, now lost, has sent.
+        """
         if copy is not None:
             path = self.ledger(shard)
             self._forget(path)
             write_private(path, zlib.decompress(copy.ledger))
             if copy.counter is not None:
                 write_private(counter_of(path), copy.counter)
-        self._note(shard).unlink(missing_ok=True)
+        if is_run:
+            self._note(shard).unlink(missing_ok=True)
 
     def merge(self, shard: Shard) -> MergedShard | None:
         """Brings a shard home, and forgets its ledger once nothing of it is open. None where it has no ledger yet."""

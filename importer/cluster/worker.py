@@ -77,9 +77,9 @@ def run_at_home(job: ShardJob, folder: Path, home: Path, observer: Observer, sig
     It is given to no worker elsewhere any more: should that one be lost, nobody could tell which of the ledger's later
     epochs it had sent, and adopting an older copy knows of the first only.
     """
-    lease = Lease(math.inf, now, signals)
+    lease, since_ms = Lease(math.inf, now, signals), job.since_ms if job.is_begun else None
     try:
-        return _done(job, _run(job.settings_in(folder, home, None), observer, lease, lambda: None))
+        return _done(job, _run(job.settings_in(folder, home, since_ms), observer, lease, lambda: None))
     except ImporterError as problem:
         return _stopped(job, problem)
 
