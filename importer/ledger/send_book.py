@@ -297,6 +297,11 @@ class SendBook:
         with translated(self._store.path, "read"):
             return row_keys_of_batch(self._store.connection, batch_id)
 
+    def begun(self) -> int:
+        """How many batches were armed once, at the least, and are not settled."""
+        is_begun = "state IN ('armed', 'waiting', 'in_doubt') OR state = 'frozen' AND epoch > 0"
+        return int(self._store.one(f"SELECT count(*) FROM batches WHERE {is_begun}")[0])
+
     def server_high_ms(self) -> int:
         """The latest the server's clock was ever known to show."""
         return int(self._store.one("SELECT server_high_ms FROM ledger_info")[0])

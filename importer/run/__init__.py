@@ -115,7 +115,7 @@ class Run:
         with open_list(
             settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
         ) as row_list:
-            judge_adoption(self.ledger, settings, self.home)
+            judge_adoption(self.ledger, settings, self.home, now_ms=self.now().unix_ms)
             campaign, facts, clock = self.meet(settings)
             choice = self._choose(settings, campaign, row_list)
             with naming(choice.an_import):
@@ -169,7 +169,7 @@ class Run:
         settings = sharding.part_of_settings(settings, sharding.shard_of(an_import))
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, an_import.mapping.get("region"))
-        judge_adoption(self.ledger, settings)
+        judge_adoption(self.ledger, settings, now_ms=self.now().unix_ms)
         campaign, _, clock = self.meet(settings, must_be=an_import.campaign_id)
         if not an_import.is_complete:
             raise UsageProblem(
@@ -615,19 +615,39 @@ def naming(an_import: Import) -> Iterator[None]:
         raise
 
 
-def judge_adoption(ledger: Ledger, settings: RunSettings, home: LedgerReader | None = None) -> None:
+def judge_adoption(ledger: Ledger, settings: RunSettings, home: LedgerReader | None = None, *, now_ms: int) -> None:
     """Looks for time travel before anything else; `--adopt-since` is the person's word that it is known.
 
-    **Errors**: LedgerProblem for a ledger that was restored, copied or swapped; ListProblem where adopting cannot do,
-    because only the earlier ledger knows who was called on earlier nights.
+    **Errors**: LedgerProblem for a ledger that was restored, copied or swapped, and for an older copy that cannot be
+    adopted any more; ListProblem where adopting cannot do, because only the earlier ledger knows who was called on
+    earlier nights.
     """
     if settings.adopt_since_ms is None:
         ledger.witness.judge()
-    elif settings.once_per is not None and settings.round_name is None and home is None:
+        return
+    if settings.once_per is not None and settings.round_name is None and home is None:
         raise ListProblem(
             "--once-per without --round needs the ledger of the earlier nights, which --adopt-since does without.",
             hint="Put the newest ledger back, or name the occasion with --round.",
         )
+    if not settings.sending.window.is_open(now_ms - settings.adopt_since_ms):
+        _judge_older_copy(ledger)
+
+
+def _judge_older_copy(ledger: Ledger) -> None:
+    """Refuses a copy with requests under way that a newer ledger went on with: when it did, nothing here can tell."""
+    begun = ledger.sends.begun()
+    if not begun:
+        return
+    try:
+        ledger.witness.judge()
+    except LedgerProblem as problem:
+        raise LedgerProblem(
+            f"This older copy of the ledger holds {begun:,} requests that were begun and not settled. What the newer "
+            "one did with them since, their keys cannot tell any more. Nothing was sent.",
+            hint="Put the newest one back. If there is none, adopt with an empty ledger: another name with --ledger,\n"
+            "and as --adopt-since the time of this list's first request. Every row is looked up before it is sent.",
+        ) from problem
 
 
 def judge_window(sending: SendSettings) -> None:

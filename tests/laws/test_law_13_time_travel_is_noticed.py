@@ -104,3 +104,27 @@ def test_law_13_rules_that_need_earlier_nights_refuse_without_their_ledger(bench
     source = write_list(tmp_path / "a.csv", people(2))
     with pytest.raises(ListProblem, match="earlier nights"):
         bench.run(source, adopt_since_ms=bench.now().unix_ms, once_per="phone")
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_law_13_an_older_copy_with_requests_under_way_is_adopted_within_the_window_only(
+    serve: Serve, tmp_path: Path, is_late: bool
+) -> None:
+    """What the newer ledger did with them shows in their keys, while these are known; an empty ledger looks all up."""
+    now = hurried(20)
+    platform = serve("status:code=503,op=addPhones,times=2", clock=lambda: now().unix_ms / 1000)
+    bench = Bench(folder=tmp_path, origin=platform.origin, now=now)
+    since_ms = bench.now().unix_ms - (120_000 if is_late else 5_000)
+    source = write_list(tmp_path / "a.csv", people(4))
+    window = Window(window_s=60.0 if is_late else 86_400.0, margin_s=10.0, request_s=10.0)
+    assert bench.run(source, patience_s=0.0, window=window).balance.pending == 4
+    copy_of(bench.ledger_path, tmp_path / "copy.db")
+    assert bench.run(source, window=window, quiet_s=20.0).balance.accepted == 4
+    copy_of(tmp_path / "copy.db", bench.ledger_path)
+    if is_late:
+        with pytest.raises(LedgerProblem, match="older copy"):
+            bench.run(source, adopt_since_ms=since_ms, window=window, quiet_s=20.0)
+        bench.ledger_path.unlink()
+    report = bench.run(source, adopt_since_ms=since_ms, window=window, quiet_s=20.0)
+    assert (report.exit_code, report.balance.accepted) == (0, 4)
+    platform.has_each_once(number(place) for place in range(4))
