@@ -7,10 +7,10 @@ would stand in whatever dumps a message. It hides nothing from the scheduler its
 
 from __future__ import annotations
 
-import pickle
+import json
 import secrets
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from importer.client import Secret
 from importer.model import Balance
 from importer.run import RunSettings, Target
 from importer.shards import Shard
+from importer.sources import Query, ReadOptions
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,27 +32,48 @@ class Sealed:
         return "Sealed(***)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        body = pickle.dumps((_plain(self.settings), _plain(self.settings.target)))
-        pad = secrets.token_bytes(len(body))
-        return _opened, (pad, _mixed(pad, body))
+        settings, target, reading = self.settings, self.settings.target, self.settings.reading
+        secret = json.dumps(
+            {
+                "target": {name: value and value.reveal() for name, value in _only(target, _SECRET_OF_TARGET).items()},
+                "options": dict(reading.storage_options),
+                "query": reading.query and [reading.query.sql, reading.query.db],
+            }
+        ).encode()
+        pad = secrets.token_bytes(len(secret))
+        plain = (
+            _all_but(settings, ("target", "reading")),
+            _all_but(target, _SECRET_OF_TARGET),
+            _all_but(reading, _SECRET_OF_READING),
+        )
+        return _opened, (*plain, pad, _mixed(pad, secret))
 
 
-def _plain(record: RunSettings | Target) -> dict[str, Any]:
-    """A record's fields, its secrets as they are; the target goes apart."""
-    found = {each.name: getattr(record, each.name) for each in fields(record) if each.name != "target"}
-    return {name: (Secret, value.reveal()) if isinstance(value, Secret) else value for name, value in found.items()}
+_SECRET_OF_TARGET = ("token", "proxy")
+_SECRET_OF_READING = ("storage_options", "query")
 
 
-def _opened(pad: bytes, mixed: bytes) -> Sealed:
-    settings, target = (_secret_again(each) for each in pickle.loads(_mixed(pad, mixed)))  # noqa: S301 - our own
-    return Sealed(RunSettings(**settings, target=Target(**target)))
+def _all_but(record: RunSettings | Target | ReadOptions, left_out: Sequence[str]) -> dict[str, Any]:
+    return {each.name: getattr(record, each.name) for each in fields(record) if each.name not in left_out}
 
 
-def _secret_again(plain: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: Secret(value[1]) if isinstance(value, tuple) and value[:1] == (Secret,) else value
-        for name, value in plain.items()
-    }
+def _only(target: Target, names: Sequence[str]) -> dict[str, Secret[str] | None]:
+    return {name: getattr(target, name) for name in names}
+
+
+def _opened(
+    settings: Mapping[str, Any], target: Mapping[str, Any], reading: Mapping[str, Any], pad: bytes, mixed: bytes
+) -> Sealed:
+    secret = json.loads(_mixed(pad, mixed))
+    shown: dict[str, Any] = {n: None if text is None else Secret(text) for n, text in secret["target"].items()}
+    query = secret["query"] and Query(sql=secret["query"][0], db=secret["query"][1])
+    return Sealed(
+        RunSettings(
+            **settings,
+            target=Target(**target, **shown),
+            reading=ReadOptions(**reading, storage_options=secret["options"], query=query),
+        )
+    )
 
 
 def _mixed(left: bytes, right: bytes) -> bytes:
