@@ -19,14 +19,14 @@ import hmac
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from importer.columns import framed, texts_of
+from importer.columns import TEXT, framed, texts_of
 
 if TYPE_CHECKING:
     import polars as pl
 
 RECIPE = 1
 KEY_BYTES = 16
-TEXT, NUMBER, BOOLEAN, NULL, JSON = "snbzj"  # the types of a payload field
+NUMBER, BOOLEAN, NULL, JSON = "nbzj"  # the types of a payload field besides TEXT
 
 _SEED_WORD = b"importer.seed.1"
 _ROW_WORD = "importer.row.1"

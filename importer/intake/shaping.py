@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from importer import policy
+from importer.columns import TEXT
 from importer.intake.mapping import Field, ListMapping
 from importer.intake.plan import Plan
 from importer.intake.values import Made, Part, nested, payload_values, policy_values
-from importer.keys import TEXT
 
 BAD_POLICY, BAD_VALUE = "bad_policy", "bad_value"
 POLICY = "policy"

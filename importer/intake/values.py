@@ -20,9 +20,10 @@ import polars as pl
 
 from importer import policy
 from importer.body import member
+from importer.columns import TEXT
 from importer.intake.mapping import ABSENT, REJECT, Field
 from importer.intake.zones import zone_of
-from importer.keys import BOOLEAN, JSON, NULL, NUMBER, TEXT
+from importer.keys import BOOLEAN, JSON, NULL, NUMBER
 
 Part = tuple[str, str, pl.Expr]
 

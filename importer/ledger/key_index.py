@@ -125,11 +125,14 @@ class KeyIndex:
 
     def _in_order(self, asked: pl.DataFrame, kind: str) -> pl.DataFrame:
         """The rows of as many of the first keys as go on, one by one, where the last ones of their kind were found."""
+        expected_row_id = self._expected.get(kind, 0)
+        if not expected_row_id:
+            return _found(())  # a new list: nothing is worth making for a comparison
         run = b"".join(asked["key"].to_list())
         spans: list[tuple[Pack, int, int]] = []
         done = 0
-        for pack in self._packs_at(self._expected.get(kind, 0)):
-            skipped = max(self._expected[kind] - pack.first_row_id, 0)
+        for pack in self._packs_at(expected_row_id):
+            skipped = max(expected_row_id - pack.first_row_id, 0)
             rows = min(pack.size_rows - skipped, asked.height - done)
             if rows <= 0 or not _is_at(pack, kind, skipped, run[done * KEY_BYTES : (done + rows) * KEY_BYTES]):
                 break
@@ -144,7 +147,7 @@ class KeyIndex:
 
     def _packs_at(self, row_id: int) -> Iterator[Pack]:
         """The packs from the one on that holds a row."""
-        pack = pack_of_row(self._connection, row_id) if row_id else None
+        pack = pack_of_row(self._connection, row_id)
         return _packs_from(self._connection, pack.first_row_id, None) if pack else iter(())
 
     def is_empty(self) -> bool:
