@@ -8,14 +8,16 @@ none; a shard that was lost, or a scheduler, is simply run again, and the laws o
 from __future__ import annotations
 
 import secrets
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from importer import __version__, errors
 from importer.cluster.keeping import Keep
+from importer.cluster.reading import Handed, ListReader
 from importer.cluster.records import LedgerCopy, Sealed, ShardDone, ShardJob, Trouble, counter_of, name_of
 from importer.errors import ApiAway, ImporterError, LedgerProblem, UsageProblem
 from importer.ledger import Ledger
@@ -44,13 +46,15 @@ _WORST_FIRST = ("LedgerHeld", "LedgerProblem", "ListProblem", "UsageProblem", "A
 class Cluster:
     """A run over a cluster: the home ledger, owned, and who looks on.
 
-    `boot_id` is by which workers know that they are on this machine.
+    `boot_id` is by which workers know that they are on this machine; `stretch_bytes` is about how much of the list a
+    worker reads at a time, None for what suits the workers.
     """
 
     home: Ledger
     observer: Observer
     signals: StopSignals
     boot_id: str = field(default_factory=lambda: now().boot_id)
+    stretch_bytes: int | None = None
     _run: str = field(default_factory=lambda: secrets.token_hex(6))
 
     def run(self, settings: RunSettings, client: Client, shards: int) -> RunReport:
@@ -106,24 +110,45 @@ class Cluster:
         is_apart = self._has_workers_elsewhere(client, keep)
         copy = client.submit(_as_it_is, self._home_copy(keep), pure=False) if is_apart else None
         begun = [shard for shard in wanted if is_apart and keep.ledger(shard).exists()]
-        jobs = [self._job(keep, shard, settings) for shard in wanted if shard not in begun]
-        futures = {self._given_out(client, job, copy, 0): (job, 0) for job in jobs}
+        to_give = [shard for shard in wanted if shard not in begun]
+        handed = self._read(client, keep, to_give, settings)
+        jobs = [self._job(keep, shard, settings) for shard in to_give]
+        futures = {self._given_out(client, job, copy, handed, 0): (job, 0) for job in jobs}
         done = [self._gone_on_with(keep, shard, settings) for shard in begun]
-        is_asked = False
+        is_told = False
         while futures:
-            if self.signals.received is not None and not is_asked:
-                is_asked = True
-                self._ask_to_stop(client)
+            if self.signals.received is not None:
+                self._ask_to_stop(client, is_told=is_told)
+                is_told = True
             for future in self._ended(client, futures):
                 job, attempt = futures.pop(future)
                 ended = self._taken_in(future, job, attempt)
                 if ended is None:
-                    futures[self._given_out(client, job, copy, attempt + 1)] = (job, attempt + 1)
+                    again = self._given_out(client, job, copy, _unless_lost(handed, job), attempt + 1)
+                    futures[again] = (job, attempt + 1)
                     continue
+                if handed is not None:
+                    handed.slices.pop(job.shard.number, None)  # its workers may forget them
                 keep.came_home(job.shard, ended.copy, is_run=ended.trouble is None)
                 keep.merge(job.shard)
                 done.append(ended)
         return done
+
+    def _read(self, client: Client, keep: Keep, shards: Sequence[Shard], settings: RunSettings) -> Handed | None:
+        """Has the list read for the shards that have not taken it in yet. None where each reads it by itself."""
+        names = settings.list_name or "", settings.round_name or ""
+        to_read = [shard for shard in shards if not keep.is_taken_in(shard, *names)]
+        if not to_read or self.signals.received is not None:
+            return None
+        reader = ListReader(
+            client=client,
+            name=f"importer-{self._run}",
+            observer=self.observer,
+            ended=lambda futures: self._ended(client, futures),
+            is_stopping=lambda: self.signals.received is not None,
+            stretch_bytes=self.stretch_bytes,
+        )
+        return reader.read(settings, to_read[0].of, [shard.number for shard in to_read])
 
     def _gone_on_with(self, keep: Keep, shard: Shard, settings: RunSettings) -> ShardDone:
         """A shard whose ledger is here already, where workers are elsewhere: run here."""
@@ -168,14 +193,17 @@ class Cluster:
             path.unlink(missing_ok=True)
 
     def _given_out(
-        self, client: Client, job: ShardJob, home: Future[LedgerCopy] | None, attempt: int
+        self, client: Client, job: ShardJob, home: Future[LedgerCopy] | None, handed: Handed | None, attempt: int
     ) -> Future[ShardDone]:
         from importer.cluster.worker import run_shard
 
         key = f"importer-{self._run}-{name_of(job.shard)}-{attempt}"
-        return client.submit(run_shard, job, home, key=key, pure=False)
+        slices = None if handed is None else handed.slices.get(job.shard.number)
+        if handed is None or slices is None:
+            return client.submit(run_shard, job, home, key=key, pure=False)
+        return client.submit(run_shard, job, home, handed.whole, slices, key=key, pure=False)
 
-    def _ended(self, client: Client, futures: dict[Future[ShardDone], Any]) -> list[Future[ShardDone]]:
+    def _ended(self, client: Client, futures: Collection[Future[Any]]) -> list[Future[Any]]:
         """Those that ended, after half a second at most. **Errors**: ApiAway when the scheduler is gone."""
         from distributed import wait
 
@@ -200,11 +228,13 @@ class Cluster:
             )
         return future.result()
 
-    def _ask_to_stop(self, client: Client) -> None:
+    def _ask_to_stop(self, client: Client, *, is_told: bool) -> None:
+        """Asks every shard, again and again: those that waited for a worker begin after the first time."""
         from importer.cluster.worker import stop_shards
 
-        self.observer(Notice(kind="stopping", text="Stopping: the shards end the requests under way."))
-        client.run(stop_shards, self._run)
+        if not is_told:
+            self.observer(Notice(kind="stopping", text="Stopping: the shards end the requests under way."))
+        client.run(stop_shards, self._run, on_error="ignore")
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
@@ -266,6 +296,12 @@ def _lost() -> ApiAway:
         "The scheduler was lost. What came home is merged.",
         hint="Run the same command again: shards that were settled are not run again.",
     )
+
+
+def _unless_lost(handed: Handed | None, job: ShardJob) -> Handed | None:
+    """The slices, unless those of this shard were lost as often as Dask bears: then it reads the list itself."""
+    slices = [] if handed is None else handed.slices.get(job.shard.number, [])
+    return None if any(each.status == "error" for each in slices) else handed
 
 
 def _as_it_is(copy: LedgerCopy) -> LedgerCopy:
@@ -342,8 +378,15 @@ def joined(scheduler: str | None, shards: int | None) -> Iterator[tuple[Client, 
         raise UsageProblem("--engine dask needs an extra.", hint=hint) from problem
     with ExitStack() as stack:
         if scheduler is None:
+            spilled = stack.enter_context(tempfile.TemporaryDirectory(prefix="importer-workers-"))  # nobody else's
             scheduler = stack.enter_context(
-                LocalCluster(n_workers=shards or 2, threads_per_worker=1, processes=True, dashboard_address=None)
+                LocalCluster(
+                    n_workers=shards or 2,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=None,
+                    local_directory=spilled,
+                )
             ).scheduler_address
         try:
             client = stack.enter_context(Client(scheduler, timeout=10))

@@ -13,7 +13,8 @@ import zlib
 from pathlib import Path
 
 from importer.cluster.records import LedgerCopy, Where, counter_of, name_of, note_of
-from importer.ledger import Ledger
+from importer.errors import LedgerProblem
+from importer.ledger import Ledger, LedgerReader
 from importer.ledger.merging import MergedShard, merge_ledgers
 from importer.machine import make_private_folder, write_private
 from importer.shards import Shard
@@ -80,6 +81,19 @@ class Keep:
                 write_private(counter_of(path), copy.counter)
         if is_run:
             self._note(shard).unlink(missing_ok=True)
+
+    def is_taken_in(self, shard: Shard, list_name: str, round_name: str) -> bool:
+        """Whether a shard's ledger here has read this list to its end and is not settled: it reads no list any more."""
+        path = self.ledger(shard)
+        if not path.exists():
+            return False
+        try:
+            with LedgerReader(path) as reader:
+                imports = [each.an_import for each in reader.view.imports()]
+        except LedgerProblem:
+            return False
+        names = [(each.list_name, each.round) for each in imports if each.is_complete and each.finished_ms is None]
+        return (list_name, round_name) in names
 
     def merge(self, shard: Shard) -> MergedShard | None:
         """Brings a shard home, and forgets its ledger once nothing of it is open. None where it has no ledger yet."""

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from importer.client import hush_http_loggers
 from importer.cluster.lease import Lease, LeasedApi
 from importer.cluster.records import LedgerCopy, ShardDone, ShardJob, Trouble, Where, counter_of, note_of
 from importer.errors import ImporterError, LedgerHeld, UsageProblem
+from importer.intake.slicing import Slice, SlicedList, SlicesDoNotFitError, WholeList
 from importer.ledger import Ledger, LedgerReader
 from importer.machine import Owner, StopSignals, forbid_core_dumps, now, this_process, write_private
 from importer.model import Balance, Event, Notice, Observer, ReadingProgress, SendingProgress
@@ -37,9 +38,15 @@ LOOK_S = 2.0
 _RUNNING: dict[str, list[Lease]] = {}
 
 
-def run_shard(job: ShardJob, home: LedgerCopy | None) -> ShardDone:
+def run_shard(
+    job: ShardJob,
+    home: LedgerCopy | None,
+    whole: WholeList | None = None,
+    slices: Sequence[tuple[Slice, ...] | Trouble] = (),
+) -> ShardDone:
     """Runs one shard to its end; `home` is the home ledger, for a worker elsewhere. What stops it is a value.
 
+    Where the list was read already, `whole` is what is known of it, and `slices` the shard's own rows of each stretch.
     **Crash**: as `importer run`; the job is given to another worker.
     """
     forbid_core_dumps()
@@ -50,12 +57,21 @@ def run_shard(job: ShardJob, home: LedgerCopy | None) -> ShardDone:
             window = job.sealed.settings.sending.window
             longest_s = math.inf if place.is_beside else window.window_s - window.margin_s - window.request_s
             with _stoppable(job.run, Lease(longest_s, now)) as lease:
-                return _in_place(job, place, lease)
+                return _in_place(job, place, lease, _sliced(job, whole, slices))
     except ImporterError as problem:
         return _stopped(job, problem)
 
 
-def _in_place(job: ShardJob, place: _Place, lease: Lease) -> ShardDone:
+def _sliced(job: ShardJob, whole: WholeList | None, slices: Sequence[tuple[Slice, ...] | Trouble]) -> SlicedList | None:
+    """The list as it was handed on. None where it was not, or a lost stretch could not be read again."""
+    handed = [each for each in slices if not isinstance(each, Trouble)]
+    if whole is None or len(handed) < len(slices):
+        return None
+    flat = [each for stretch in handed for each in stretch]
+    return SlicedList(whole, flat, job.sealed.settings.reading.chunk_rows)
+
+
+def _in_place(job: ShardJob, place: _Place, lease: Lease, sliced: SlicedList | None) -> ShardDone:
     """The run; whatever stops it, its ledger goes home."""
     teller = _Teller(job)
     attempt = secrets.token_hex(8)
@@ -64,7 +80,7 @@ def _in_place(job: ShardJob, place: _Place, lease: Lease) -> ShardDone:
     settings = job.settings_in(place.folder, place.home, adopt_since_ms)
     try:
         with _leased(job, attempt, lease):
-            done = _done(job, _run(settings, teller, lease, lambda: _judge_given_out(job, place)))
+            done = _done(job, _run_either_way(settings, teller, lease, lambda: _judge_given_out(job, place), sliced))
     except ImporterError as problem:
         done = _stopped(job, problem)
     is_to_go = not place.is_beside and settings.ledger.exists()
@@ -211,7 +227,27 @@ def _leased(job: ShardJob, attempt: str, lease: Lease) -> Iterator[None]:
 # --- the run --------------------------------------------------------------------------------------------------------
 
 
-def _run(settings: RunSettings, observer: Observer, lease: Lease, judge_given_out: Callable[[], None]) -> RunReport:
+def _run_either_way(
+    settings: RunSettings,
+    observer: Observer,
+    lease: Lease,
+    judge_given_out: Callable[[], None],
+    sliced: SlicedList | None,
+) -> RunReport:
+    """The run by the slices; by the whole list where its ledger goes on under another plan than they were cut for."""
+    try:
+        return _run(settings, observer, lease, judge_given_out, sliced)
+    except SlicesDoNotFitError:
+        return _run(settings, observer, lease, judge_given_out)
+
+
+def _run(
+    settings: RunSettings,
+    observer: Observer,
+    lease: Lease,
+    judge_given_out: Callable[[], None],
+    sliced: SlicedList | None = None,
+) -> RunReport:
     sending = settings.sending
     target = settings.target
     with (
@@ -228,7 +264,16 @@ def _run(settings: RunSettings, observer: Observer, lease: Lease, judge_given_ou
             allow_insecure_http=target.is_insecure_http_fine,
         ) as api,
     ):
-        run = Run(ledger=ledger, api=api, desk=_Nobody(), observer=observer, signals=lease, now=now, home=home)
+        run = Run(
+            ledger=ledger,
+            api=api,
+            desk=_Nobody(),
+            observer=observer,
+            signals=lease,
+            now=now,
+            home=home,
+            row_list=sliced,
+        )
         return run.run(settings)
 
 

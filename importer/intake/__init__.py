@@ -20,6 +20,7 @@ from importer.intake.mapping import ListMapping, read_mapping
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
 from importer.intake.sift import Hygiene, Sifted, sift
+from importer.intake.slicing import SlicedList
 from importer.ledger import IntakeBook
 from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover
 from importer.model import Observer, ReadingProgress
@@ -69,6 +70,9 @@ class Intake:
         **Errors**: ListProblem when the list cannot be read to its end or its two counts differ; IntakeStopped.
         **Law** `test_law_11_nothing_is_sent_from_a_list_not_read_to_its_end`.
         """
+        sliced = self.row_list if isinstance(self.row_list, SlicedList) else None
+        if sliced is not None:
+            sliced.judge_fit(self.plan, self.shard)
         book = self.books[0]
         run = _Running(self, an_import, book.leftovers(an_import))
         with closing(ahead(self._prepared(an_import))) as chunks:
@@ -77,6 +81,8 @@ class Intake:
                     raise IntakeStopped
                 run.add(file_no, prepared)
         run.flush()
+        if sliced is not None:
+            sliced.judge_elsewhere(run.elsewhere_rows)
         return book.complete_source(
             an_import,
             counts=[(each.file_no, each.read_rows, each.witness_rows, each.sha256) for each in self.row_list.counts],

@@ -55,7 +55,8 @@ class Prepared:
 
 def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str, shard: Shard | None = None) -> Prepared:
     """Judges and keys a chunk. Every row of it, or of the shard's share of it, is in `good` or in `rejects`."""
-    last_row_no: int = max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0)  # type: ignore[assignment]
+    left_out = chunk.left_out
+    last_row_no: int = max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0, left_out.last_row_no)  # type: ignore[assignment]
     own = share(judge_and_split(chunk, plan), shard)
     split = own.split
     chunk, judged = split.chunk, split.judged
@@ -66,10 +67,10 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str, shard: Shar
         good=_keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name),
         rejects=_rejects(chunk, plan, judged["reason"], shaped, ~is_good),
         judged=judged,
-        more_rows=split.more_rows,
+        more_rows=split.more_rows + left_out.more_rows,
         read_rows=chunk.rows.height + chunk.bad.height,
         last_row_no=last_row_no,
-        elsewhere_rows=own.elsewhere_rows,
+        elsewhere_rows=own.elsewhere_rows + left_out.rows + left_out.more_rows,
     )
 
 

@@ -30,10 +30,10 @@ def share(split: Split, shard: Shard | None) -> Share:
     if shard is None:
         return Share(split=split)
     chunk, judged = split.chunk, split.judged
-    place = _place(chunk.file_no, chunk.row_nos)
+    place = place_of(chunk.file_no, chunk.row_nos)
     told = pl.when(judged["reason"].is_null()).then(judged["e164"]).otherwise(place)
     is_own = pl.select(shard_column(told, shard.of) == shard.number).to_series()
-    is_own_bad = pl.select(shard_column(pl.lit(_place(chunk.file_no, chunk.bad["row_no"])), shard.of) == shard.number)
+    is_own_bad = pl.select(shard_column(pl.lit(place_of(chunk.file_no, chunk.bad["row_no"])), shard.of) == shard.number)
     own = replace(
         chunk,
         rows=chunk.rows.filter(is_own),
@@ -44,6 +44,6 @@ def share(split: Split, shard: Shard | None) -> Share:
     return Share(split=replace(split, chunk=own, judged=judged.filter(is_own)), elsewhere_rows=elsewhere)
 
 
-def _place(file_no: int, row_nos: pl.Series) -> pl.Series:
+def place_of(file_no: int, row_nos: pl.Series) -> pl.Series:
     """`FILE:ROW` of each, files counted from 0."""
     return f"{file_no}:" + row_nos.cast(pl.String)

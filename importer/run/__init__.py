@@ -51,6 +51,7 @@ from importer.run.settings import (
     RunReport,
     RunSettings,
     Target,
+    plan_of,
 )
 from importer.sender import Adoption, Sender, SendResult, SendSettings
 from importer.settling import send_and_settle
@@ -89,7 +90,8 @@ class ReconcileReport:
 class Run:
     """The parts a run is made of, injected. `signals` says whether to stop; `now` reads the clocks.
 
-    `home` is the ledger that knows the earlier imports, where this run's own is that of a shard.
+    `home` is the ledger that knows the earlier imports, where this run's own is that of a shard. `row_list` is the
+    list, where others have read it for this run.
     """
 
     ledger: Ledger
@@ -100,6 +102,7 @@ class Run:
     now: Callable[[], Moment]
     stdin: BinaryIO = field(default_factory=standard_input)
     home: LedgerReader | None = None
+    row_list: RowList | None = None
 
     def run(self, settings: RunSettings) -> RunReport:
         """Takes the list in and sends it.
@@ -112,9 +115,7 @@ class Run:
         settings = sharding.part_of_settings(settings, settings.shard)
         started_ms = self.now().boot_ms
         self._honour_do_not_call(settings, settings.rules.region)
-        with open_list(
-            settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent
-        ) as row_list:
+        with self._list(settings) as row_list:
             judge_adoption(self.ledger, settings, self.home, now_ms=self.now().unix_ms)
             campaign, facts, clock = self.meet(settings)
             choice = self._choose(settings, campaign, row_list)
@@ -260,20 +261,16 @@ class Run:
 
     # --- the list -----------------------------------------------------------------------------------------------------
 
+    def _list(self, settings: RunSettings) -> RowList:
+        if self.row_list is not None:
+            return self.row_list
+        return open_list(settings.sources, settings.reading, stdin=self.stdin, spool_dir=self.ledger.path.parent)
+
     def _choose(self, settings: RunSettings, campaign: Campaign, row_list: RowList) -> Choice:
         wanted = Wanted(
             list_name=list_name_of(settings.sources, settings.list_name),
             round_name=settings.round_name or "",
-            plan=make_plan(
-                row_list.columns,
-                phone_column=settings.phone_column,
-                once_per=settings.once_per or "row",
-                rules=settings.rules,
-                region_column=settings.region_column,
-                not_if_called_within_s=settings.hold_back.not_if_called_within_s,
-                mapping=settings.mapping,
-                is_splitting=settings.is_splitting,
-            ),
+            plan=plan_of(settings, row_list.columns),
             is_once_per_said=settings.once_per is not None,
             settings=_kept_settings(settings),
             batch_size_rows=settings.batch_size_rows,

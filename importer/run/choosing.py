@@ -15,7 +15,7 @@ from typing import Any
 from importer.intake import Plan
 from importer.ledger import IntakeBook
 from importer.ledger.records import Campaign, Import
-from importer.sources import FileInfo, RowList, content_sha256, is_unedited, scheme_of, shown_name
+from importer.sources import FileInfo, RowList, scheme_of, shown_name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +47,7 @@ def choose_import(book: IntakeBook, campaign: Campaign, row_list: RowList, wante
         if not _is_same_share(candidate, wanted):
             continue
         plan = _plan_under(candidate, wanted)
-        if plan.as_mapping() == candidate.mapping and _is_same_list(book, candidate, row_list.files):
+        if plan.as_mapping() == candidate.mapping and _is_same_list(book, candidate, row_list):
             book.refresh_files(candidate.id, files)
             return Choice(an_import=candidate, plan=plan, how="continued")
         if candidate.round == wanted.round_name:
@@ -76,7 +76,7 @@ def _finished(book: IntakeBook, campaign: Campaign, row_list: RowList, wanted: W
     if found is None or found.round != wanted.round_name:
         return None
     plan = _plan_under(found, wanted)
-    if plan.as_mapping() != found.mapping or not _is_same_list(book, found, row_list.files):
+    if plan.as_mapping() != found.mapping or not _is_same_list(book, found, row_list):
         return None
     return Choice(an_import=found, plan=plan, how="finished")
 
@@ -112,22 +112,23 @@ class _Stamp:
     inode: int
 
 
-def _is_same_list(book: IntakeBook, candidate: Import, infos: Sequence[FileInfo]) -> bool:
+def _is_same_list(book: IntakeBook, candidate: Import, row_list: RowList) -> bool:
     known = book.files(candidate.id)
-    return len(known) == len(infos) and all(map(_is_same_file, known, infos))
+    return len(known) == len(row_list.files) and all(
+        _is_same_file(facts, file_no, row_list) for file_no, facts in enumerate(known)
+    )
 
 
-def _is_same_file(known: dict[str, Any], info: FileInfo) -> bool:
+def _is_same_file(known: dict[str, Any], file_no: int, row_list: RowList) -> bool:
     """Unedited by its stamp; else, once its content is known, by its content. Read the same way, either way."""
     reading = ("name", "format", "compression", "encoding", "delimiter", "quote", "has_header", "sheet")
+    info = row_list.files[file_no]
     if any(known[field] != getattr(info, field) for field in reading) or known["columns"] != list(info.columns):
         return False
     stamp = _Stamp(**{field: known[field] for field in ("size_bytes", "mtime_ns", "ctime_ns", "inode")})
-    if not info.is_spooled and is_unedited(stamp, info.path):
-        return True
     if info.version is not None and info.version == known.get("version"):
         return True
-    return known["sha256"] is not None and known["sha256"] == content_sha256(info.path)
+    return row_list.is_same_content(file_no, stamp, known["sha256"])
 
 
 def list_name_of(sources: Sequence[str], said: str | None) -> str:

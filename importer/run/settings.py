@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from importer.client import Secret
-from importer.intake import ListMapping
+from importer.intake import ListMapping, Plan, make_plan
 from importer.model import Balance
 from importer.phones import PhoneRules
 from importer.purging import DEFAULT_KEEP_S
@@ -222,3 +222,17 @@ class RunReport:
     is_resumed: bool
     facts: dict[str, object]
     reconciled: Reconciled | None = None
+
+
+def plan_of(settings: RunSettings, columns: Sequence[str]) -> Plan:
+    """The plan of a run for a list with these columns. **Errors**: UsageProblem for a column that is not there."""
+    return make_plan(
+        columns,
+        phone_column=settings.phone_column,
+        once_per=settings.once_per or "row",
+        rules=settings.rules,
+        region_column=settings.region_column,
+        not_if_called_within_s=settings.hold_back.not_if_called_within_s,
+        mapping=settings.mapping,
+        is_splitting=settings.is_splitting,
+    )

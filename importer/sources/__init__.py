@@ -8,17 +8,30 @@ number and reason, and every file is counted twice, by two pieces of code that s
 from importer.sources.addresses import scheme_of, shown_name
 from importer.sources.opening import content_sha256, is_unedited
 from importer.sources.query import query_name
-from importer.sources.records import Chunk, FileCount, FileInfo, Position, Query, ReadOptions
+from importer.sources.records import (
+    Chunk,
+    FileCount,
+    FileInfo,
+    LeftOut,
+    Position,
+    Query,
+    ReadOptions,
+    Stamped,
+    Tally,
+)
 from importer.sources.rowlist import RowList, open_list
 
 __all__ = [
     "Chunk",
     "FileCount",
     "FileInfo",
+    "LeftOut",
     "Position",
     "Query",
     "ReadOptions",
     "RowList",
+    "Stamped",
+    "Tally",
     "content_sha256",
     "is_unedited",
     "open_list",

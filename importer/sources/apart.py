@@ -22,12 +22,14 @@ import polars as pl
 from importer.errors import ImporterError, ListProblem, UsageProblem
 from importer.sources.formats import Reader, binary_kind_of, open_reader
 from importer.sources.opening import LocalFile
-from importer.sources.records import Piece, ReadOptions, Shape, Tally
+from importer.sources.records import Piece, ReadOptions, Shape, Span, Tally
 from importer.sources.wire import SHAPED, TALLIED, TOLD, packed_file, packed_options, read_frame, shape_of
 
 CHILD: Final = (sys.executable, "-P", "-m", "importer.sources.child")
 PROBLEMS: Final[dict[str, type[ImporterError]]] = {"ListProblem": ListProblem, "UsageProblem": UsageProblem}
 END_S: Final = 10.0  # how long a child that closed its end may take to be gone
+
+Asked = int | Sequence[int | None] | None  # a first row number, a span, or the shape alone
 
 
 class Opener(Protocol):
@@ -77,14 +79,14 @@ class Apart:
             pass
 
     def _ask(
-        self, file: LocalFile, options: ReadOptions, first_row_no: int | None, where: Callable[[], str]
+        self, file: LocalFile, options: ReadOptions, asked: Asked, where: Callable[[], str]
     ) -> Iterator[tuple[bytes, bytes]]:
-        """The child's answers to a request, up to the last; `first_row_no` None asks for the shape alone.
+        """The child's answers to a request, up to the last.
 
         An answer not listened to until its end, or never given, ends the child; the next request starts another.
         """
         child = self._started()
-        request = {"file": packed_file(file), "options": packed_options(options), "first_row_no": first_row_no}
+        request = {"file": packed_file(file), "options": packed_options(options), "asked": asked}
         try:
             with contextlib.suppress(BrokenPipeError):  # what became of it is told by what it answers: nothing
                 _open(child.stdin).write(json.dumps(request).encode() + b"\n")
@@ -136,13 +138,20 @@ class ApartReader:
 
     def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The rows from `first_row_no` on; all of the file is counted into `tally`."""
+        return self._pieces(first_row_no, tally)
+
+    def span_pieces(self, span: Span, tally: Tally) -> Iterator[Piece]:
+        """The rows of a span, of a format that can be read so."""
+        return self._pieces([span.start, span.end], tally)
+
+    def _pieces(self, asked: Asked, tally: Tally) -> Iterator[Piece]:
         last_row_no = 0
         frames: list[bytes] = []
 
         def where() -> str:
             return f"after row {last_row_no}" if last_row_no else "before its first row"
 
-        for kind, content in self._ask(self._file, self._options, first_row_no, where):
+        for kind, content in self._ask(self._file, self._options, asked, where):
             if kind == TALLIED:
                 _count(json.loads(content), tally)
                 continue

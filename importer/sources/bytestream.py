@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, Protocol
 
 from importer.errors import ListProblem
-from importer.sources.records import MIB, ReadOptions
+from importer.sources.records import MIB, WHOLE, ReadOptions, Span
 
 READ_BYTES: Final = MIB
 BLOCK_BYTES: Final = 2 * MIB
@@ -54,10 +54,11 @@ def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(UNDECODABLE, _mark_undecodable)
 
 
-def raw_blocks(file: BinaryIO, digest: Digest) -> Iterator[bytes]:
-    """The file's bytes from its start, hashed as they pass."""
-    file.seek(0)
-    while block := file.read(READ_BYTES):
+def raw_blocks(file: BinaryIO, digest: Digest, span: Span = WHOLE) -> Iterator[bytes]:
+    """The file's bytes, those of a span, hashed as they pass."""
+    at = file.seek(span.start)
+    while block := file.read(READ_BYTES if span.end is None else min(READ_BYTES, span.end - at)):
+        at += len(block)
         digest.update(block)
         yield block
 
@@ -272,11 +273,24 @@ def _after_line_end(block: bytes) -> tuple[bytes, bool]:
 
 
 def text_blocks(
-    file: BinaryIO, digest: Digest, *, compression: str | None, encoding: str, options: ReadOptions, name: str
+    file: BinaryIO,
+    digest: Digest,
+    *,
+    compression: str | None,
+    encoding: str,
+    options: ReadOptions,
+    name: str,
+    span: Span = WHOLE,
 ) -> Iterator[bytes]:
-    """The whole road from an open file to blocks of UTF-8 lines."""
-    plain = unpacked(raw_blocks(file, digest), compression, options, name)
-    return line_blocks(as_utf8(plain, encoding), max_line_bytes=options.max_cell_bytes)
+    """The whole road from an open file to blocks of UTF-8 lines. A span is of a file that is not packed."""
+    plain = unpacked(raw_blocks(file, digest, span), compression, options, name)
+    text = as_utf8(plain, encoding) if span.start == 0 else from_the_middle(plain, encoding)
+    return line_blocks(text, max_line_bytes=options.max_cell_bytes)
+
+
+def from_the_middle(blocks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Text from a line's start on, where what looks like a byte order mark is none."""
+    return blocks if encoding in UTF8_NAMES else _transcoded(blocks, encoding)
 
 
 def new_digest() -> Digest:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from importer.errors import ListProblem, UsageProblem
-from importer.sources.formats import Reader, open_reader
-from importer.sources.records import Piece, ReadOptions, Shape, Tally
+from importer.sources.formats import Reader, SpanReader, open_reader
+from importer.sources.records import Piece, ReadOptions, Shape, Span, Tally
 from importer.sources.wire import SHAPED, TALLIED, TOLD, file_of, write_frame, write_piece
 
 
@@ -26,22 +26,31 @@ def serve(requests: BinaryIO, answers: BinaryIO, *, before_piece: Callable[[Piec
             known = json.dumps([request["file"], request["options"]])
             if known not in opened:
                 opened[known] = open_reader(file_of(request["file"]), ReadOptions(**request["options"]))
-            _answer(*opened[known], request["first_row_no"], answers, before_piece)
+            _answer(*opened[known], request["asked"], answers, before_piece)
         except (ListProblem, UsageProblem) as problem:
             write_frame(answers, TOLD, _json(kind=type(problem).__name__, message=problem.message, hint=problem.hint))
 
 
 def _answer(
-    shape: Shape, reader: Reader, first_row_no: int | None, answers: BinaryIO, before_piece: Callable[[Piece], Any]
+    shape: Shape, reader: Reader, asked: int | list[Any] | None, answers: BinaryIO, before_piece: Callable[[Piece], Any]
 ) -> None:
-    if first_row_no is None:
+    if asked is None:
         write_frame(answers, SHAPED, _json(**asdict(shape)))
         return
     tally = Tally()
-    for piece in reader.pieces(first_row_no, tally):
+    for piece in _pieces(reader, asked, tally):
         before_piece(piece)
         write_piece(answers, piece)
     write_frame(answers, TALLIED, _json(**asdict(tally)))
+
+
+def _pieces(reader: Reader, asked: int | list[Any], tally: Tally) -> Iterator[Piece]:
+    """The rows from a row number on, or those of a span."""
+    if isinstance(asked, int):
+        return reader.pieces(asked, tally)
+    if not isinstance(reader, SpanReader):
+        raise UsageProblem("A file of this format is not read in spans.")
+    return reader.span_pieces(Span(start=asked[0], end=asked[1]), tally)
 
 
 def _json(**facts: object) -> bytes:

@@ -19,7 +19,7 @@ from importer.sources.bytestream import new_digest, text_blocks
 from importer.sources.dialect import Dialect
 from importer.sources.guard import GUARD_SIGN, unguarded
 from importer.sources.opening import LocalFile
-from importer.sources.records import RAW_CHARS, Piece, ReadOptions, Shape, Tally
+from importer.sources.records import RAW_CHARS, WHOLE, Piece, ReadOptions, Shape, Span, Tally
 from importer.sources.scanner import RecordScanner, split_record
 from importer.sources.translation import polars_translated
 
@@ -46,6 +46,16 @@ class DelimitedReader:
 
     def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The rows from `first_row_no` on; all of the file is counted into `tally`."""
+        return self._pieces(WHOLE, self._dialect.header_row_no, first_row_no, tally)
+
+    def span_pieces(self, span: Span, tally: Tally) -> Iterator[Piece]:
+        """The rows of a span that begins where a line does, numbered from there.
+
+        **Law**: with a span that is not open at its end, and one that begins there, as if both were read as one.
+        """
+        return self._pieces(span, self._dialect.header_row_no if span.start == 0 else 0, 0, tally)
+
+    def _pieces(self, span: Span, header_row_no: int, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         digest = new_digest()
         scanner = RecordScanner(self._dialect.grammar, max_record_bytes=self._options.max_cell_bytes, width=self._width)
         with self._file.opened() as file:
@@ -56,12 +66,14 @@ class DelimitedReader:
                 encoding=self._shape.encoding or "utf-8",
                 options=self._options,
                 name=self._file.name,
+                span=span,
             )
-            for records in ahead(scanner.scan_all(blocks)):
-                data = records.filter(pl.col("row_no") != self._dialect.header_row_no)
+            for records in ahead(scanner.scan_all(blocks) if span.end is None else scanner.scan_some(blocks)):
+                data = records.filter(pl.col("row_no") != header_row_no)
                 tally.witness_rows += data.height
                 yield from self._piece(data, first_row_no, tally)
         tally.sha256 = digest.hexdigest()
+        tally.last_row_no, tally.is_open = scanner.last_row_no, scanner.is_open
 
     def _piece(self, records: pl.DataFrame, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The wanted records as columns. Those before `first_row_no` were parsed by an earlier run: only counted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import PurePath
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from importer.errors import ListProblem, UsageProblem
 from importer.sources.bytestream import check_encoding, compression_of, new_digest, raw_blocks, text_blocks, unpacked
@@ -14,7 +14,7 @@ from importer.sources.encodings import detect_encoding
 from importer.sources.jsonlines import JsonLinesReader, json_lines_shape, parsed_line
 from importer.sources.opening import LocalFile
 from importer.sources.parquet import ParquetReader, parquet_shape
-from importer.sources.records import Piece, ReadOptions, Shape, Tally
+from importer.sources.records import Piece, ReadOptions, Shape, Span, Tally
 from importer.sources.workbook import WorkbookReader, workbook_shape
 
 FORMATS: Final = ("csv", "jsonl", "parquet", "xlsx", "xls")
@@ -34,6 +34,15 @@ class Reader(Protocol):
 
     def pieces(self, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The rows from `first_row_no` on; the whole file is counted into `tally`."""
+        ...
+
+
+@runtime_checkable
+class SpanReader(Protocol):
+    """What formats give whose files can be read in spans."""
+
+    def span_pieces(self, span: Span, tally: Tally) -> Iterator[Piece]:
+        """The rows of a span; the span alone is counted into `tally`."""
         ...
 
 

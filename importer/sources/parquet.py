@@ -17,7 +17,7 @@ from importer.errors import ListProblem
 from importer.sources.bytestream import new_digest, raw_blocks
 from importer.sources.dialect import check_width, column_names
 from importer.sources.opening import LocalFile
-from importer.sources.records import Piece, ReadOptions, Shape, Tally
+from importer.sources.records import Piece, ReadOptions, Shape, Span, Tally
 from importer.sources.sifting import sifted
 from importer.sources.translation import polars_translated
 
@@ -28,12 +28,13 @@ NESTED: Final = (pl.List, pl.Array, pl.Struct, pl.Object)
 def parquet_shape(file: LocalFile, options: ReadOptions) -> Shape:
     """Columns by the file's own schema, then those of its partition folders."""
     with file.opened() as stream, polars_translated(file.name):
-        names = list(pl.scan_parquet(stream, glob=False, hive_partitioning=False).collect_schema())
+        names = list(_scan(stream).collect_schema())
+        rows = _footer_rows(stream)
     keys = [key for key, _ in file.partition if key not in names]
     check_width(len(names) + len(keys), options, file.name)
     if not names:
         raise ListProblem(f"{file.name} has no columns", hint="Check how the file was written.")
-    return Shape(format="parquet", names=column_names([*names, *keys], file.name))
+    return Shape(format="parquet", names=column_names([*names, *keys], file.name), rows=rows)
 
 
 class ParquetReader:
@@ -50,20 +51,27 @@ class ParquetReader:
         with self._file.opened() as stream:
             for _ in raw_blocks(stream, digest):
                 pass
-            tally.witness_rows = self._footer_rows(stream)
+            with polars_translated(self._file.name):
+                tally.witness_rows = _footer_rows(stream)
             skipped_rows = min(max(first_row_no - 1, 0), tally.witness_rows)
             tally.read_rows = skipped_rows
             for start in range(skipped_rows, tally.witness_rows, SLICE_ROWS):
-                yield self._slice(stream, start, tally)
+                yield self._slice(stream, start, SLICE_ROWS, tally)
         tally.sha256 = digest.hexdigest()
 
-    def _footer_rows(self, stream: BinaryIO) -> int:
-        with polars_translated(self._file.name):
-            return int(_scan(stream).select(pl.len()).collect().item())
+    def span_pieces(self, span: Span, tally: Tally) -> Iterator[Piece]:
+        """The rows of a span, numbered as in the file; its bytes are not hashed."""
+        with self._file.opened() as stream:
+            with polars_translated(self._file.name):
+                size_rows = _footer_rows(stream)
+            end = size_rows if span.end is None else min(span.end, size_rows)
+            tally.witness_rows = max(end - span.start, 0)
+            for start in range(span.start, end, SLICE_ROWS):
+                yield self._slice(stream, start, min(SLICE_ROWS, end - start), tally)
 
-    def _slice(self, stream: BinaryIO, start: int, tally: Tally) -> Piece:
+    def _slice(self, stream: BinaryIO, start: int, size_rows: int, tally: Tally) -> Piece:
         with polars_translated(self._file.name):
-            typed = _scan(stream).slice(start, SLICE_ROWS).collect()
+            typed = _scan(stream).slice(start, size_rows).collect()
         tally.read_rows += typed.height
         row_nos = pl.int_range(start + 1, start + 1 + typed.height, dtype=pl.Int64, eager=True).alias("row_no")
         with polars_translated(self._file.name):
@@ -75,6 +83,10 @@ class ParquetReader:
         keys = {key: pl.lit(value, dtype=pl.String) for key, value in self._file.partition if key not in texts}
         rows = pl.DataFrame([text.alias(name) for name, text in texts.items()]).with_columns(**keys)
         return sifted(rows, row_nos, self._options, {name: mask for name, mask in undecodable.items() if mask.any()})
+
+
+def _footer_rows(stream: BinaryIO) -> int:
+    return int(_scan(stream).select(pl.len()).collect().item())
 
 
 def _scan(stream: BinaryIO) -> pl.LazyFrame:

@@ -75,6 +75,17 @@ class Position:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A stretch of a file. **Units**: bytes of text that is not packed, rows of Parquet; None is the file's end."""
+
+    start: int = 0
+    end: int | None = None
+
+
+WHOLE: Final = Span()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FileInfo:
     """One file of a list: how it was asked for, how it is read, and what would show that it is unedited.
 
@@ -104,6 +115,21 @@ class FileInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LeftOut:
+    """Rows that a chunk stands for and does not hold, because they belong to other shards.
+
+    `more_rows` would be made of their cells with several numbers. The chunk ends at `last_row_no`, whoever's row it is.
+    """
+
+    rows: int = 0
+    more_rows: int = 0
+    last_row_no: int = 0
+
+
+NOTHING_LEFT_OUT: Final = LeftOut()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
     """Consecutive rows of one file.
 
@@ -116,6 +142,7 @@ class Chunk:
     rows: pl.DataFrame
     row_nos: pl.Series
     bad: pl.DataFrame
+    left_out: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,18 +170,24 @@ class Piece:
 
 @dataclass(kw_only=True, slots=True)
 class Tally:
-    """The running count of one file; complete when its reader is exhausted."""
+    """The running count of one file, or of a span of it; complete when its reader is exhausted.
+
+    `last_row_no` is the last row number taken, by a blank line too; `is_open` says that a span ends inside a record.
+    Both are told of text alone, and in a span rows are numbered from its start.
+    """
 
     read_rows: int = 0
     witness_rows: int = 0
     sha256: str = ""
+    last_row_no: int = 0
+    is_open: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
     """What opening a file finds out about it. `names` are all its columns, `importer_…` included.
 
-    `kept` says, for a worksheet, which of its columns those are.
+    `kept` says, for a worksheet, which of its columns those are; `rows`, for Parquet, how many its footer tells of.
     """
 
     format: str
@@ -166,6 +199,7 @@ class Shape:
     has_header: bool = False
     sheet: str | None = None
     kept: tuple[bool, ...] = ()
+    rows: int = 0
 
 
 def empty_bad() -> pl.DataFrame:

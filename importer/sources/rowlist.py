@@ -21,9 +21,9 @@ from importer.sources.apart import Apart, Here, Opener
 from importer.sources.dialect import check_characters
 from importer.sources.formats import Reader
 from importer.sources.guard import is_own
-from importer.sources.opening import LocalFile, find_files
+from importer.sources.opening import LocalFile, content_sha256, find_files, is_unedited
 from importer.sources.query import answered
-from importer.sources.records import Chunk, FileCount, FileInfo, Piece, Position, ReadOptions, Shape, Tally
+from importer.sources.records import Chunk, FileCount, FileInfo, Piece, Position, ReadOptions, Shape, Stamped, Tally
 from importer.sources.remote import Connect, connected, fetched
 from importer.sources.spooling import Source, remove_spools, spool_file
 
@@ -40,6 +40,7 @@ class RowList:
         *,
         files: Sequence[LocalFile],
         infos: Sequence[FileInfo],
+        shapes: Sequence[Shape],
         readers: Sequence[Reader],
         chunk_rows: int,
         opener: Opener,
@@ -47,6 +48,7 @@ class RowList:
         self.files = tuple(infos)
         self.columns = tuple(dict.fromkeys(column for info in infos for column in info.columns))
         self._local = files
+        self._shapes = shapes
         self._readers = readers
         self._chunk_rows = chunk_rows
         self._opener = opener
@@ -70,17 +72,10 @@ class RowList:
             tally = Tally()
             pieces = reader.pieces(_first_row_no(start, file_no), tally)
             for piece in even_pieces(_bearable(pieces, self.files[file_no].name), self._chunk_rows):
-                yield Chunk(file_no=file_no, rows=self._aligned(piece.rows), row_nos=piece.row_nos, bad=piece.bad)
+                rows = aligned(piece.rows, self.columns)
+                yield Chunk(file_no=file_no, rows=rows, row_nos=piece.row_nos, bad=piece.bad)
             counts.append(self._agreed(file_no, tally))
         self._counts = tuple(counts)
-
-    def _aligned(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The list's columns in the list's order; null where this file has no such column."""
-        present = set(rows.columns)
-        return rows.select(
-            pl.col(column) if column in present else pl.lit(None, dtype=pl.String).alias(column)
-            for column in self.columns
-        )
 
     def _agreed(self, file_no: int, tally: Tally) -> FileCount:
         if tally.read_rows != tally.witness_rows:
@@ -91,6 +86,18 @@ class RowList:
         return FileCount(
             file_no=file_no, read_rows=tally.read_rows, witness_rows=tally.witness_rows, sha256=tally.sha256
         )
+
+    @property
+    def opened(self) -> tuple[tuple[LocalFile, FileInfo, Shape], ...]:
+        """Each file, and what opening it found out."""
+        return tuple(zip(self._local, self.files, self._shapes, strict=True))
+
+    def is_same_content(self, file_no: int, stamp: Stamped, sha256: str | None) -> bool:
+        """Whether a file is one of this stamp, else of this content, where that is known."""
+        info = self.files[file_no]
+        if not info.is_spooled and is_unedited(stamp, info.path):
+            return True
+        return sha256 is not None and sha256 == content_sha256(info.path)
 
     def close(self) -> None:
         """Delete the private copies, and end whoever reads for us; the list cannot be read again."""
@@ -144,8 +151,14 @@ def _read(files: Sequence[LocalFile], options: ReadOptions, opener: Opener) -> R
         infos = [
             _info(file_no, file, shape) for file_no, (file, (shape, _)) in enumerate(zip(files, opened, strict=True))
         ]
-        readers = [reader for _, reader in opened]
-        return RowList(files=files, infos=infos, readers=readers, chunk_rows=options.chunk_rows, opener=opener)
+        return RowList(
+            files=files,
+            infos=infos,
+            shapes=[shape for shape, _ in opened],
+            readers=[reader for _, reader in opened],
+            chunk_rows=options.chunk_rows,
+            opener=opener,
+        )
     except BaseException:
         opener.close()
         remove_spools(files)
@@ -190,6 +203,14 @@ def _info(file_no: int, file: LocalFile, shape: Shape) -> FileInfo:
     )
 
 
+def aligned(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The list's columns in the list's order; null where this file has no such column."""
+    present = set(rows.columns)
+    return rows.select(
+        pl.col(column) if column in present else pl.lit(None, dtype=pl.String).alias(column) for column in columns
+    )
+
+
 def _first_row_no(start: Position | None, file_no: int) -> int:
     if start is None or file_no > start.file_no:
         return 0
@@ -204,13 +225,18 @@ def _bearable(pieces: Iterator[Piece], name: str) -> Iterator[Piece]:
         good_rows += piece.rows.height
         bad_rows += piece.bad.height
         first = piece.bad[:1] if first is None and piece.bad.height else first
-        if first is not None and bad_rows > MOST_BAD_ROWS and bad_rows > MOST_BAD_TO_GOOD * good_rows:
-            raise ListProblem(
-                f"{name} is hardly a list: {bad_rows} of its first {good_rows + bad_rows} rows cannot be read, "
-                f"beginning with row {first['row_no'][0]}: {first['explanation'][0]}",
-                hint="Nothing was sent from it. Name the right --delimiter, --quote or --encoding, or repair that row.",
-            )
+        told = "" if first is None else f", beginning with row {first['row_no'][0]}: {first['explanation'][0]}"
+        judge_bearable(name, good_rows, bad_rows, told)
         yield piece
+
+
+def judge_bearable(name: str, good_rows: int, bad_rows: int, told: str = "") -> None:
+    """**Errors**: ListProblem for a file with so many rows that cannot be read, among so few that can."""
+    if bad_rows > MOST_BAD_ROWS and bad_rows > MOST_BAD_TO_GOOD * good_rows:
+        raise ListProblem(
+            f"{name} is hardly a list: {bad_rows} of its first {good_rows + bad_rows} rows cannot be read{told}",
+            hint="Nothing was sent from it. Name the right --delimiter, --quote or --encoding, or repair that row.",
+        )
 
 
 def even_pieces(pieces: Iterator[Piece], chunk_rows: int) -> Iterator[Piece]:

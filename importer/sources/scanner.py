@@ -147,6 +147,21 @@ class RecordScanner:
         if self._carried:
             yield self._scan(b"", is_last=True)
 
+    def scan_some(self, blocks: Iterator[bytes]) -> Iterator[pl.DataFrame]:
+        """The records that are decided by these blocks; every block ends with a line end, and others may follow."""
+        for block in blocks:
+            yield self._scan(block, is_last=False)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what was scanned so far ends inside a record. If not, a new scanner may go on."""
+        return bool(self._carried)
+
+    @property
+    def last_row_no(self) -> int:
+        """The last row number taken so far, by a blank line too."""
+        return self._next_row_no - 1
+
     def _scan(self, block: bytes, *, is_last: bool) -> pl.DataFrame:
         data, self._carried = self._carried + block, b""
         is_quoting = bool(self._grammar.quote) and self._grammar.quote.encode() in data

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import signal
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -14,11 +17,14 @@ from workbench import OWNER, TOKEN, Platform, Serve, Shop, command, people, star
 
 from importer.client import check_token
 from importer.cluster import Cluster, joined
+from importer.errors import ListProblem
 from importer.ledger import Ledger, LedgerReader
 from importer.ledger.upkeep import check_ledger
 from importer.machine import StopSignals, now
+from importer.model import Event, Notice, Observer
 from importer.run import RunReport, RunSettings, Target
 from importer.sender import SendSettings
+from importer.sources import Query, ReadOptions
 from tests.shards.farm import Farm, awaited, farm
 
 pytestmark = pytest.mark.slow
@@ -140,19 +146,36 @@ def test_ctrl_c_drains_every_shard(tmp_path: Path, serve: Serve, field: Farm) ->
 # --- workers on other machines --------------------------------------------------------------------------------------
 
 
-def over_other_machines(shop: Shop, field: Farm, source: Path, shards: int, **more: Any) -> RunReport:
+def over_other_machines(
+    shop: Shop,
+    field: Farm,
+    source: Path,
+    shards: int,
+    *,
+    stretch_bytes: int | None = None,
+    observer: Observer = lambda _: None,
+    reading: ReadOptions | None = None,
+    **more: Any,
+) -> RunReport:
     """A run whose workers take themselves to be elsewhere: ledgers travel as bytes, and a lost worker's is lost."""
     settings = RunSettings(
         sources=(str(source),),
         target=Target(origin=shop.origin, token=check_token(TOKEN)),
         ledger=shop.ledger,
         batch_size_rows=4,
+        reading=reading or ReadOptions(),
         sending=SendSettings(in_flight=2, **more),
         is_new_ledger_fine=True,
         quiet_s=1.0,
     )
     with Ledger(shop.ledger, OWNER, now_ms=now().unix_ms) as home, joined(field.address, shards) as (client, count):
-        cluster = Cluster(home=home, observer=lambda _: None, signals=StopSignals(), boot_id="another machine")
+        cluster = Cluster(
+            home=home,
+            observer=observer,
+            signals=StopSignals(),
+            boot_id="another machine",
+            stretch_bytes=stretch_bytes,
+        )
         return cluster.run(settings, client, count)
 
 
@@ -193,3 +216,111 @@ def test_a_lost_ledger_s_successor_adopts(tmp_path: Path, serve: Serve, field: F
     with LedgerReader(shop.ledger) as reader:
         merged = reader.view.imports()[0].an_import.settings["shards"]["merged"]
     assert [each for each in merged.values() if "adopted_since_ms" in each["facts"]]
+
+
+# --- reading is divided, too ------------------------------------------------------------------------------------------
+
+
+def notices(events: list[Event], kind: str) -> list[str]:
+    return [event.text for event in events if isinstance(event, Notice) and event.kind == kind]
+
+
+def test_no_worker_reads_the_whole_list(tmp_path: Path, platform: Platform, field: Farm) -> None:
+    """Each stretch is read once, and each shard gets its rows of all of them; the next night finds every row known."""
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(200))
+    events: list[Event] = []
+    report = over_other_machines(shop, field, source, 3, stretch_bytes=1_000, observer=events.append)
+    assert (report.exit_code, report.balance.accepted) == (0, 200)
+    pieces = -(-source.stat().st_size // 1_000)
+    assert notices(events, "read-once") == [f"The list was read once: 200 rows, {pieces} stretches."]
+    judged(shop, platform, 200)
+    again = over_other_machines(shop, field, source, 3, stretch_bytes=1_700)
+    assert (again.balance.duplicate, again.balance.accepted) == (200, 0)
+
+
+def test_a_list_that_cannot_be_cut_is_read_by_one_worker(tmp_path: Path, platform: Platform, field: Farm) -> None:
+    """A packed file is one stretch; the answer to a query is asked for once, and not by every shard."""
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = tmp_path / "list.csv.gz"
+    source.write_bytes(gzip.compress(write_list(tmp_path / "list.csv", people(40)).read_bytes()))
+    events: list[Event] = []
+    report = over_other_machines(shop, field, source, 3, stretch_bytes=100, observer=events.append)
+    assert (report.exit_code, report.balance.accepted) == (0, 40)
+    with sqlite3.connect(tmp_path / "people.db") as connection:
+        connection.execute("CREATE TABLE people (phone TEXT, name TEXT)")
+        connection.executemany("INSERT INTO people VALUES (:phone, :name)", people(60)[40:])
+    connection.close()
+    query = Query(sql="SELECT phone, name FROM people ORDER BY phone", db=f"sqlite:///{tmp_path / 'people.db'}")
+    options = ReadOptions(query=query)
+    asked = over_other_machines(shop, field, tmp_path / "people", 3, observer=events.append, reading=options)
+    assert (asked.exit_code, asked.balance.accepted) == (0, 20)
+    assert notices(events, "read-once") == [f"The list was read once: {rows} rows, 1 stretch." for rows in (40, 20)]
+    platform.has_each_once(row["phone"] for row in people(60))
+
+
+def test_a_worker_that_is_lost_takes_its_slices_along_and_they_are_made_again(
+    tmp_path: Path, serve: Serve, field: Farm
+) -> None:
+    """Shards wait for a worker while theirs lie with others; these are killed one after the other."""
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(160))
+
+    def kill() -> None:
+        for at in (30, 80):
+            awaited(lambda at=at: len(platform.phones()) > at)
+            field.kill(field.workers[0])
+            field.add_worker()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    events: list[Event] = []
+    report = over_other_machines(shop, field, source, 4, stretch_bytes=1_000, observer=events.append)
+    killer.join()
+    assert (report.exit_code, notices(events, "read-by-each")) == (0, [])
+    judged(shop, platform, 160)
+
+
+def test_a_list_that_changes_while_it_is_read_sends_nothing(tmp_path: Path, platform: Platform, field: Farm) -> None:
+    """It is written anew all the time, as many bytes as before: whatever notices, nobody is called."""
+    shop = shop_at(platform, tmp_path)
+    field.start(1)
+    source = write_list(tmp_path / "list.csv", people(4_000))
+    text = source.read_bytes()
+    is_over = threading.Event()
+
+    def edit() -> None:
+        for name in itertools.cycle((b"Ada", b"Eve")):
+            source.write_bytes(text.replace(b"Person", name + b"son"))
+            if is_over.wait(0.02):
+                return
+
+    editor = threading.Thread(target=edit)
+    editor.start()
+    try:
+        with pytest.raises(ListProblem):
+            over_other_machines(shop, field, source, 2, stretch_bytes=5_000)
+    finally:
+        is_over.set()
+        editor.join()
+    assert platform.phones() == []
+
+
+def test_ctrl_c_is_heard_by_shards_that_had_no_worker_yet(tmp_path: Path, serve: Serve, field: Farm) -> None:
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(1)
+    source = write_list(tmp_path / "list.csv", people(ROWS))
+    run = begun(shop, field, source, shards=4)
+    awaited(lambda: len(platform.phones()) > 4)
+    run.send_signal(signal.SIGINT)
+    code, said = ended(run)
+    assert code == 130, said
+    assert len(platform.phones()) < ROWS // 2
+    code, said = ended(begun(shop, field, source, shards=4))
+    assert code == 0, said
+    judged(shop, platform)
