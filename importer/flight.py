@@ -1,9 +1,10 @@
 """How many requests may be under way at once: as many as the platform bears, never more than the caller allows.
 
 Floor: pure. Additive increase, multiplicative decrease: what comes back in good time lets one more go per round, a
-refusal for load or a slow answer takes some away, once for all requests that were under way at that moment. A number
-that was refused is tried again ever more rarely, for a few seconds at most. A newcomer may question that slowness is
-measured against the best answer seen: a platform that queues shows it in nothing else.
+refusal for load or slowness takes some away, once for all requests that were under way at that moment. What was refused
+is come back to by halves, and gone beyond ever more rarely, for a few seconds at most, in trials that double while they
+succeed. A newcomer may question that slowness is measured against the best answer seen: a platform that queues shows it
+in nothing else. A few slow answers among many are no sign of it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ CUT = 0.85
 DEEP_CUT = 0.5  # when nothing came through since the last cut, or while the number still doubles
 SLOW = 3.0  # times the best answer: the platform queues what it gets
 LONGISH = 2.0
+FORGETTING = 8  # answers that make the usual one
 SLACK_S = 0.05  # differences below this say more about this machine than about the platform
 RELEARNING = 0.2  # how fast the best answer drifts towards the present ones while a request is alone: none waits then
 CALM_ROUNDS = 5
@@ -37,9 +39,11 @@ class Flight:
         self._calm_rounds = 0
         self._came_through = True
         self._best_s: float | None = None
+        self._usual_s = 0.0
         self._ceiling = most  # one less than was refused
         self._patience_rounds = 1.0  # how long to stay there
         self._stride = 1  # of the next trial
+        self._is_refused = False  # what was cut last, was refused, not slow
 
     @property
     def allowed(self) -> int:
@@ -55,12 +59,12 @@ class Flight:
         """Learns from a request that came back; `is_overload` means that it was refused for load."""
         if is_overload:
             self._note_refusal(ticket)
-            self._cut(ticket, CUT if self._came_through and not self._is_doubling else DEEP_CUT)
+            self._cut(ticket, CUT if self._came_through and not self._is_doubling else DEEP_CUT, is_refusal=True)
             return
         self._came_through = True
         best_s = self._best_of(elapsed_s)
-        if elapsed_s > max(SLOW * best_s, best_s + SLACK_S):
-            self._cut(ticket, CUT)
+        if self._usual_of(ticket, elapsed_s, best_s) > max(SLOW * best_s, best_s + SLACK_S):
+            self._cut(ticket, CUT, is_refusal=False)
         elif elapsed_s <= max(LONGISH * best_s, best_s + SLACK_S):
             self._grow(ticket)
 
@@ -70,6 +74,16 @@ class Flight:
         self._best_s = min(elapsed_s, before_s + drift_s)
         return self._best_s
 
+    def _usual_of(self, ticket: int, elapsed_s: float, best_s: float) -> float:
+        """How long answers take now: a mean of the last ones that were begun since the last cut.
+
+        None counts for more than so much, so that it takes four very slow ones in turn: every platform has a few.
+        """
+        if ticket > self._cut_at:
+            most_s = 2 * max(SLOW * best_s, best_s + SLACK_S)
+            self._usual_s += (min(elapsed_s, most_s) - self._usual_s) / FORGETTING
+        return self._usual_s
+
     def _note_refusal(self, ticket: int) -> None:
         """Stays below what was refused: for longer, if that was a trial."""
         if ticket > self._cut_at:
@@ -78,9 +92,11 @@ class Flight:
             self._stride = 1
             self._ceiling = max(1, self.allowed - 1)
 
-    def _cut(self, ticket: int, factor: float) -> None:
+    def _cut(self, ticket: int, factor: float, *, is_refusal: bool) -> None:
         if ticket <= self._cut_at or self._most <= FEW:
             return
+        self._is_refused = is_refusal
+        self._usual_s = self._best_s or 0.0
         self._allowed = max(1.0, min(self._allowed * factor, self._allowed - 1))
         self._cut_at = self._grown_at = self._tickets
         self._calm_rounds = 0
@@ -92,11 +108,15 @@ class Flight:
             self._grown_at = self._tickets
             self._calm_rounds += 1
         if self.allowed < self._ceiling:
-            step = 1.0 if self._is_doubling else max(1, self._calm_rounds - CALM_ROUNDS) / self._allowed
+            step = 1.0 if self._is_doubling else self._step() / self._allowed
             self._allowed = min(self._allowed + step, float(self._ceiling))
-        elif self._ceiling < self._most and self._calm_rounds > (self._patience_rounds if self._stride == 1 else 1):
+        elif self._ceiling < self._most and self._calm_rounds > (self._patience_rounds if self._stride == 1 else 0):
             self._ceiling = min(self._most, self._ceiling + self._stride)
-            self._allowed = float(min(self.allowed + 1, self._ceiling))
             self._patience_rounds = self._patience_rounds if self._stride == 1 else 1.0
             self._stride *= 2
             self._calm_rounds = 0
+
+    def _step(self) -> float:
+        """How many more a round: half the way back to what was refused, the whole of a trial, else one, then more."""
+        back = (self._ceiling - self._allowed) / 2 if self._is_refused and self._stride == 1 else self._stride / 2
+        return max(1.0, back, self._calm_rounds - CALM_ROUNDS)
