@@ -41,10 +41,10 @@ torture: $(READY) ## Kills, errors, power cuts and simulation for MINUTES (30) f
 	$(BIN)/python benchmarks/torture.py --minutes $(MINUTES) --seed $(SEED)
 
 bench: $(READY) ## How fast it is beside others, on this machine: some minutes
-	$(BIN)/python benchmarks/speed/bench.py
+	$(BIN)/python benchmarks/speed/bench.py --save
 
-bench-full: $(READY) ## The same with ten million rows: an hour
-	$(BIN)/python benchmarks/speed/bench.py --full
+bench-full: $(READY) ## The same with ten million rows, dlt's default form, and the memory of up to thirty: an hour or two
+	$(BIN)/python benchmarks/speed/bench.py --full --save
 
 fuzz: $(READY) ## Broken lists of every kind, read for MINUTES (30) from SEED (1)
 	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED)

@@ -28,11 +28,15 @@ def rows_from(first: int, count: int) -> pl.DataFrame:
     )
 
 
-def write_list(rows: int, path: Path) -> None:
-    """The list, piece by piece, so that memory stays small."""
+def write_list(rows: int, path: Path, changed: int | None = None) -> None:
+    """The list, piece by piece, so that memory stays small; the row at place `changed` has another name."""
     with path.open("wb") as file:
         for first in range(0, rows, PIECE_ROWS):
-            rows_from(first, min(PIECE_ROWS, rows - first)).write_csv(file, include_header=first == 0)
+            piece = rows_from(first, min(PIECE_ROWS, rows - first))
+            if changed is not None:
+                is_it = pl.int_range(first, first + len(piece)) == changed
+                piece = piece.with_columns(name=pl.when(is_it).then(pl.lit("Person X")).otherwise("name"))
+            piece.write_csv(file, include_header=first == 0)
 
 
 if __name__ == "__main__":

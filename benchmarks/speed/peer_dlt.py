@@ -1,16 +1,27 @@
 """dlt with a custom destination: python peer_dlt.py LIST URL IN_FLIGHT BATCH_ROWS parquet|default
 
-It keeps load packages, no row by row ledger, and checks nothing. Its settings come from the environment.
+It keeps load packages, no row by row ledger, and checks nothing. It sends one request at a time from each file of a
+package, so files are kept small enough to have as many requests under way as the others.
 """
 
+import os
 import sys
 import tempfile
 
-import dlt
-import httpx
-import polars as pl
+path, url, in_flight, size, form = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5]
+FILE_ROWS = 125 * size
+os.environ |= {
+    "LOAD__WORKERS": in_flight,
+    "DATA_WRITER__FILE_MAX_ITEMS": str(FILE_ROWS),
+    "DATA_WRITER__BUFFER_MAX_ITEMS": str(FILE_ROWS),
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "RUNTIME__LOG_LEVEL": "ERROR",
+}
 
-path, url, _, size, form = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5]
+import dlt  # noqa: E402 - it reads its settings from the environment
+import httpx  # noqa: E402
+import polars as pl  # noqa: E402
+
 http = httpx.Client(timeout=60, trust_env=False)
 
 
@@ -32,8 +43,8 @@ def platform(items, _table):
 
 @dlt.resource(name="rows")
 def source():
-    """The list, a hundred thousand rows at a time."""
-    for frame in pl.scan_csv(path, infer_schema=False).collect_batches(chunk_size=100_000):
+    """The list, a file's worth at a time."""
+    for frame in pl.scan_csv(path, infer_schema=False).collect_batches(chunk_size=FILE_ROWS):
         yield frame.to_arrow() if form == "parquet" else frame.to_dicts()
 
 
