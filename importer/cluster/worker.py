@@ -25,7 +25,7 @@ from importer import __version__
 from importer.client import hush_http_loggers
 from importer.cluster.lease import Lease, LeasedApi
 from importer.cluster.records import LedgerCopy, ShardDone, ShardJob, Trouble, Where, counter_of, note_of
-from importer.errors import ImporterError, LedgerHeld, UsageProblem
+from importer.errors import ImporterError, LedgerHeld, ListProblem, UsageProblem
 from importer.intake.slicing import Slice, SlicedList, SlicesDoNotFitError, WholeList
 from importer.ledger import Ledger, LedgerReader
 from importer.machine import Owner, StopSignals, forbid_core_dumps, now, this_process, write_private
@@ -53,22 +53,29 @@ def run_shard(
     hush_http_loggers()
     try:
         _judge_version(job)
+        sliced = _sliced(job, whole, slices)
         with _place(job, home) as place:
             window = job.sealed.settings.sending.window
             longest_s = math.inf if place.is_beside else window.window_s - window.margin_s - window.request_s
             with _stoppable(job.run, Lease(longest_s, now)) as lease:
-                return _in_place(job, place, lease, _sliced(job, whole, slices))
+                return _in_place(job, place, lease, sliced)
     except ImporterError as problem:
         return _stopped(job, problem)
 
 
 def _sliced(job: ShardJob, whole: WholeList | None, slices: Sequence[tuple[Slice, ...] | Trouble]) -> SlicedList | None:
-    """The list as it was handed on. None where it was not, or a lost stretch could not be read again."""
-    handed = [each for each in slices if not isinstance(each, Trouble)]
-    if whole is None or len(handed) < len(slices):
+    """The list as it was handed on; None where it was not.
+
+    **Errors**: ListProblem when a stretch was lost, and is not the same any more: others were sent as it was before.
+    """
+    if whole is None:
         return None
-    flat = [each for stretch in handed for each in stretch]
-    return SlicedList(whole, flat, job.sealed.settings.reading.chunk_rows)
+    handed: list[Slice] = []
+    for each in slices:
+        if isinstance(each, Trouble):
+            raise ListProblem(each.message, hint=each.hint)
+        handed += each
+    return SlicedList(whole, handed, job.sealed.settings.reading.chunk_rows)
 
 
 def _in_place(job: ShardJob, place: _Place, lease: Lease, sliced: SlicedList | None) -> ShardDone:

@@ -12,8 +12,12 @@ from typing import Any
 
 import polars as pl
 import pytest
-from workbench import OWNER, changed_at
+from workbench import OWNER, TOKEN, changed_at
 
+from importer import __version__
+from importer.client import check_token
+from importer.cluster.records import Sealed, ShardJob, Trouble, Where
+from importer.cluster.worker import run_shard
 from importer.errors import ListProblem
 from importer.intake import Intake, IntakeStopped, Plan, make_plan
 from importer.intake.joining import uncut
@@ -27,6 +31,7 @@ from importer.intake.slicing import (
 from importer.ledger import Ledger
 from importer.ledger.records import Import
 from importer.phones import PhoneRules
+from importer.run import RunSettings, Target
 from importer.run.choosing import facts_of
 from importer.shards import Shard
 from importer.sources import Chunk, ReadOptions, RowList
@@ -227,6 +232,22 @@ def test_a_stretch_that_was_read_again_must_be_the_same(tmp_path: Path) -> None:
     mixed = SlicedList(cut.whole, [each[1] for each in (*cut.slices[:1], *again.slices[1:])], 100)
     with pytest.raises(ListProblem, match="changed while it was being read"):
         taken_in(tmp_path / "ledger.db", mixed, Shard(number=1, of=OF))
+
+
+def test_a_shard_whose_stretch_cannot_be_read_again_is_not_begun(tmp_path: Path) -> None:
+    """Reading the list by itself instead, it would take in another list than its sisters did."""
+    path = tmp_path / "list.csv"
+    path.write_text(f"phone,name\n{phone(1)},n\n")
+    cut = cut_up([path], MESSY, plan_for, of=OF, stretch_bytes=300)
+    target = Target(origin="https://localhost", token=check_token(TOKEN))
+    job = ShardJob(
+        run="run", shard=Shard(number=1, of=OF), version=__version__, since_ms=1, is_begun=False,
+        sealed=Sealed(RunSettings(sources=[str(path)], target=target, ledger=tmp_path / "home.db")),
+        where=Where(folder=str(tmp_path), home=str(tmp_path / "home.db"), boot_id="", beacon=""),
+    )  # fmt: skip
+    lost = Trouble(kind="ListProblem", message="there is no file", hint="")
+    done = run_shard(job, None, cut.whole, [(cut.slices[0][1],), lost])
+    assert done.trouble == lost
 
 
 def test_slices_of_another_plan_are_not_taken_in(tmp_path: Path) -> None:
