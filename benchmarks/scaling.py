@@ -33,7 +33,7 @@ class Cluster:
     rows: int = 1_000_000_000
     workers: int = 64
     shards: int = 256
-    scan_rows_s: float = 1_000_000.0
+    scan_rows_s: float = 700_000.0
     intake_rows_s: float = 200_000.0
     send_rows_s: float = 20_000.0
     platform_rows_s: float = 50_000.0
