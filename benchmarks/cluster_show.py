@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,9 @@ from importer.sandbox import Sandbox, records  # noqa: E402
 from importer.sender import SendSettings  # noqa: E402
 from tests.shards.farm import Farm, awaited, farm  # noqa: E402
 
-ROWS, SHARDS, WORKERS = 200, 3, 3
+ROWS, WORKERS = 200, 3
+MOST_SHARDS = 5
+STRETCH_BYTES = (500, 1_000, 3_000, 10_000)  # of a list of some 7,000
 KEY_S, MARGIN_S, REQUEST_S = 24.0, 6.0, 5.0
 MOST_RUNS = 8
 NAMESPACE, LINK = "importer-show", "imp-show"
@@ -162,7 +165,7 @@ def one_round(folder: Path, dice: random.Random, count: Count, *, has_namespace:
         field_.start(WORKERS)
         rows = people(ROWS)
         settings = _settings(folder, write_list(folder / "list.csv", rows), platform)
-        is_apart = dice.random() < 0.5
+        is_apart, shards = dice.random() < 0.5, dice.randint(2, MOST_SHARDS)
         count.done["rounds with workers elsewhere" if is_apart else "rounds with workers beside"] += 1
         foe = Foe(farm=field_, dice=dice, count=count, has_namespace=has_namespace)
         striking = threading.Thread(target=foe.strike)
@@ -172,11 +175,13 @@ def one_round(folder: Path, dice: random.Random, count: Count, *, has_namespace:
                 foe.is_over.set()
                 striking.join()
             count.runs += 1
-            if _is_settled(_one_run(settings, field_, is_apart=is_apart)):
+            balance = _one_run(settings, field_, shards, dice.choice(STRETCH_BYTES), is_apart=is_apart)
+            if _is_settled(balance):
                 break
         foe.is_over.set()
         striking.join()
         _judge(folder, platform, rows, count)
+        print(f"    {shards} shards, {'elsewhere' if is_apart else 'beside'}", flush=True)
 
 
 def _settings(folder: Path, source: Path, platform: Platform) -> RunSettings:
@@ -193,16 +198,22 @@ def _settings(folder: Path, source: Path, platform: Platform) -> RunSettings:
     )
 
 
-def _one_run(settings: RunSettings, field_: Farm, *, is_apart: bool) -> Balance | None:
-    """The command, once; None when it was stopped."""
+def _one_run(settings: RunSettings, field_: Farm, shards: int, stretch_bytes: int, *, is_apart: bool) -> Balance | None:
+    """The command, once, its list cut in another way each time; None when it was stopped."""
     awaited(lambda: field_.address, 60)
     try:
         with (
             Ledger(settings.ledger, OWNER, now_ms=now().unix_ms) as home,
-            joined(field_.address, SHARDS) as (client, of),
+            joined(field_.address, shards) as (client, of),
         ):
             machine = "another machine" if is_apart else now().boot_id
-            made = Cluster(home=home, observer=lambda _: None, signals=StopSignals(), boot_id=machine)
+            made = Cluster(
+                home=home,
+                observer=lambda _: None,
+                signals=StopSignals(),
+                boot_id=machine,
+                stretch_bytes=stretch_bytes,
+            )
             return made.run(settings, client, of).balance
     except ImporterError as problem:
         print(f"    {problem.message}", flush=True)
@@ -232,6 +243,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="copy rounds with a row lost or called twice there")
     parser.add_argument("--netns", action="store_true", help="workers in a network namespace of their own; needs root")
     said = parser.parse_args()
     count, until_s = Count(), time.monotonic() + said.minutes * 60
@@ -240,7 +252,10 @@ def main() -> int:
             dice = random.Random(said.seed * 1000 + count.rounds)
             with tempfile.TemporaryDirectory(prefix="importer-show-") as name:
                 Path(name).chmod(0o700)
+                wrong = count.lost + count.doubled
                 one_round(Path(name), dice, count, has_namespace=said.netns)
+                if said.keep and count.lost + count.doubled > wrong:
+                    shutil.copytree(name, said.keep / f"seed-{said.seed}-round-{count.rounds}")
             print(f"round {count.rounds}: {dict(count.done)}, lost {count.lost}, doubled {count.doubled}", flush=True)
     print(table(count))
     return 0 if count.lost == count.doubled == 0 else 1
