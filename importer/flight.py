@@ -3,8 +3,8 @@
 Floor: pure. Additive increase, multiplicative decrease: what comes back in good time lets one more go per round, a
 refusal for load or slowness takes some away, once for all requests that were under way at that moment. What was refused
 is come back to by halves, and gone beyond ever more rarely, for a few seconds at most, in trials that double while they
-succeed. A newcomer may question that slowness is measured against the best answer seen: a platform that queues shows it
-in nothing else. A few slow answers among many are no sign of it.
+succeed. A newcomer may question that slowness is measured against the best answers seen: a platform that queues shows
+it in nothing else. A few answers unlike the others, slow or quick, say nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ DEEP_CUT = 0.5  # when nothing came through since the last cut, or while the num
 SLOW = 3.0  # times the best answer: the platform queues what it gets
 LONGISH = 2.0
 FORGETTING = 8  # answers that make the usual one
+RUN = 32  # answers, of which the middle one may be the best: many quick ones in turn are none by chance
 SLACK_S = 0.05  # differences below this say more about this machine than about the platform
 RELEARNING = 0.2  # how fast the best answer drifts towards the present ones while a request is alone: none waits then
 CALM_ROUNDS = 5
@@ -38,7 +39,9 @@ class Flight:
         self._grown_at = 0
         self._calm_rounds = 0
         self._came_through = True
-        self._best_s: float | None = None
+        self._best_s = 0.0
+        self._run_s: list[float] = []
+        self._is_learnt = False  # from a whole run
         self._usual_s = 0.0
         self._ceiling = most  # one less than was refused
         self._patience_rounds = 1.0  # how long to stay there
@@ -69,9 +72,20 @@ class Flight:
             self._grow(ticket)
 
     def _best_of(self, elapsed_s: float) -> float:
-        before_s = elapsed_s if self._best_s is None else self._best_s
-        drift_s = (elapsed_s - before_s) * RELEARNING if self.allowed == 1 else 0.0
-        self._best_s = min(elapsed_s, before_s + drift_s)
+        """How long an answer takes where nothing waits: the middle one of the best run of answers, or of the first few.
+
+        One quick answer says little, such as a refusal that needed no work, or a repeat that was known.
+        """
+        if self._is_learnt and self.allowed == 1:
+            self._best_s += (elapsed_s - self._best_s) * RELEARNING
+            return self._best_s
+        self._run_s.append(elapsed_s)
+        if not self._is_learnt or len(self._run_s) == RUN:
+            middle_s = sorted(self._run_s)[len(self._run_s) // 2]
+            self._best_s = min(self._best_s, middle_s) if self._is_learnt else middle_s
+        if len(self._run_s) == RUN:
+            self._is_learnt = True
+            self._run_s.clear()
         return self._best_s
 
     def _usual_of(self, ticket: int, elapsed_s: float, best_s: float) -> float:
@@ -96,7 +110,7 @@ class Flight:
         if ticket <= self._cut_at or self._most <= FEW:
             return
         self._is_refused = is_refusal
-        self._usual_s = self._best_s or 0.0
+        self._usual_s = self._best_s
         self._allowed = max(1.0, min(self._allowed * factor, self._allowed - 1))
         self._cut_at = self._grown_at = self._tickets
         self._calm_rounds = 0
