@@ -25,7 +25,6 @@ from importer.api.options import (
     target_of,
 )
 from importer.api.results import CheckResult, ImportResult
-from importer.client import CallsApi
 from importer.errors import UsageProblem
 from importer.ledger import Ledger
 from importer.machine import (
@@ -41,6 +40,7 @@ from importer.model import Event, Notice, Observer
 from importer.run import BareDigits, CameBack, CampaignFacts, Intention, Run, RunSettings
 from importer.run.checking import check_list as checked
 from importer.run.checking import stop_of
+from importer.run.reaching import calls_api
 
 
 def _unobserved(event: Event) -> None:
@@ -116,16 +116,8 @@ def _engine(
 ) -> Run:
     """A run's parts, open for as long as the stack is."""
     ledger = stack.enter_context(Ledger(settings.ledger, _owner(), now_ms=now().unix_ms))
-    target, sending = settings.target, settings.sending
-    api = CallsApi(
-        target.origin,
-        target.token.reveal(),
-        timeout_s=sending.window.request_s,
-        connections=sending.in_flight + 1,
-        ca_file=target.ca_file,
-        proxy=None if target.proxy is None else target.proxy.reveal(),
-        allow_insecure_http=target.is_insecure_http_fine,
-    )
+    sending = settings.sending
+    api = calls_api(settings.target, timeout_s=sending.window.request_s, connections=sending.in_flight + 1)
     return Run(
         ledger=ledger,
         api=stack.enter_context(api),

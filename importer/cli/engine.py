@@ -172,18 +172,9 @@ def nap(signals: StopSignals, wait_s: float) -> None:
 
 def calls_api(target: Target, *, timeout_s: float, connections: int, around: Around | None = None) -> CallsApi:
     """The client of a campaign, reached as the options say. **Errors**: UsageProblem for settings that cannot be."""
-    from importer.client import CallsApi
+    from importer.run import reaching
 
-    return CallsApi(
-        target.origin,
-        target.token.reveal(),
-        timeout_s=timeout_s,
-        connections=connections,
-        ca_file=target.ca_file,
-        proxy=None if target.proxy is None else target.proxy.reveal(),
-        allow_insecure_http=target.is_insecure_http_fine,
-        around=around,
-    )
+    return reaching.calls_api(target, timeout_s=timeout_s, connections=connections, around=around)
 
 
 def _now_text() -> str:

@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from importer.ledger import Ledger, LedgerReader
 from importer.machine import Owner, StopSignals, forbid_core_dumps, now, this_process, write_private
 from importer.model import Balance, Event, Notice, Observer, ReadingProgress, SendingProgress
 from importer.run import BareDigits, CameBack, CampaignFacts, Intention, Run, RunReport, RunSettings
+from importer.run.reaching import calls_api
 
 REPORT_S = 0.5
 LONGEST_WAIT_FOR_OWNER_S = 900.0
@@ -256,19 +258,14 @@ def _run(
     sliced: SlicedList | None = None,
 ) -> RunReport:
     sending = settings.sending
-    target = settings.target
     with (
         LedgerReader(settings.home) if settings.home else contextlib.nullcontext() as home,
         _owned(settings, lease, judge_given_out) as ledger,
-        LeasedApi(
-            lease,
-            target.origin,
-            target.token.reveal(),
+        calls_api(
+            settings.target,
             timeout_s=sending.window.request_s,
             connections=sending.in_flight + 1,
-            ca_file=target.ca_file,
-            proxy=None if target.proxy is None else target.proxy.reveal(),
-            allow_insecure_http=target.is_insecure_http_fine,
+            made_by=partial(LeasedApi, lease),
         ) as api,
     ):
         run = Run(

@@ -17,12 +17,12 @@ from workbench import OWNER, TOKEN, Platform, Serve, Shop, command, people, star
 
 from importer.client import check_token
 from importer.cluster import Cluster, joined
-from importer.errors import ListProblem
+from importer.errors import ApiAway, ListProblem
 from importer.ledger import Ledger, LedgerReader
 from importer.ledger.upkeep import check_ledger
 from importer.machine import StopSignals, now
 from importer.model import Event, Notice, Observer
-from importer.run import RunReport, RunSettings, Target
+from importer.run import HoldBack, RunReport, RunSettings, Target
 from importer.sender import SendSettings
 from importer.sources import Query, ReadOptions
 from tests.shards.farm import Farm, awaited, farm
@@ -155,6 +155,7 @@ def over_other_machines(
     stretch_bytes: int | None = None,
     observer: Observer = lambda _: None,
     reading: ReadOptions | None = None,
+    suppress: tuple[str, ...] = (),
     **more: Any,
 ) -> RunReport:
     """A run whose workers take themselves to be elsewhere: ledgers travel as bytes, and a lost worker's is lost."""
@@ -164,6 +165,7 @@ def over_other_machines(
         ledger=shop.ledger,
         batch_size_rows=4,
         reading=reading or ReadOptions(),
+        hold_back=HoldBack(suppress=suppress),
         sending=SendSettings(in_flight=2, **more),
         is_new_ledger_fine=True,
         quiet_s=1.0,
@@ -216,6 +218,38 @@ def test_a_lost_ledger_s_successor_adopts(tmp_path: Path, serve: Serve, field: F
     with LedgerReader(shop.ledger) as reader:
         merged = reader.view.imports()[0].an_import.settings["shards"]["merged"]
     assert [each for each in merged.values() if "adopted_since_ms" in each["facts"]]
+
+
+def test_a_worker_that_could_not_begin_makes_nobody_forget_what_was_sent(
+    tmp_path: Path, serve: Serve, field: Farm
+) -> None:
+    """Workers sent and were lost, ledgers and all; the next could not begin; the third still adopts.
+
+    It happened: the second's coming home without a ledger was taken for the first's, and once the platform had
+    forgotten the keys every row that the first had sent was called again.
+    """
+    platform = serve(SLOWLY)
+    shop = shop_at(platform, tmp_path)
+    field.start(2)
+    source = write_list(tmp_path / "list.csv", people(120))
+
+    def lose() -> None:
+        awaited(lambda: len(platform.phones()) > 40)  # by then both have begun
+        field.stop()
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    with pytest.raises(ApiAway):
+        over_other_machines(shop, field, source, 2)
+    loser.join()
+    field.start(2)
+    with pytest.raises(ListProblem, match="do-not-call"):
+        over_other_machines(shop, field, source, 2, suppress=(str(tmp_path / "do-not-call.txt"),))
+    assert over_other_machines(shop, field, source, 2).exit_code == 0
+    judged(shop, platform, 120)
+    with LedgerReader(shop.ledger) as reader:
+        merged = reader.view.imports()[0].an_import.settings["shards"]["merged"]
+    assert ["adopted_since_ms" in each["facts"] for each in merged.values()] == [True, True]
 
 
 # --- reading is divided, too ------------------------------------------------------------------------------------------
