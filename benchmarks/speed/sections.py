@@ -134,22 +134,23 @@ def memory(plan: Plan, folder: Path) -> list[Line]:
         size = measure.ledger_bytes(field) / rows
         _print(f"{rows:,} rows", rows, cost, f"{size:5.1f} bytes a row")
         lines.append({"name": "importer", "rows": rows, **cost.figures(rows), "bytes_a_row": round(size, 1)})
-    print(_argued(lines))
-    return lines
+    return lines + _argued(lines)
 
 
-def _argued(lines: Sequence[Line]) -> str:
-    """What the curve says about a hundred million rows, were it to go on as between its last two points."""
+def _argued(lines: Sequence[Line]) -> list[Line]:
+    """A hundred million rows, were it to go on as between the last two points of the curve."""
     if len(lines) < 2:
-        return "One length makes no curve."
-    rows, wall_s, peak_mib = ([float(str(each[name])) for each in lines] for name in ("rows", "wall_s", "peak_mib"))
-    kept = rows[-1] / wall_s[-1] / (rows[0] / wall_s[0])
-    far = (100 * MILLION - rows[-1]) / (rows[-1] - rows[-2])
-    minutes, mib = (each[-1] + far * (each[-1] - each[-2]) for each in ([each / 60 for each in wall_s], peak_mib))
-    return (
-        f"rows/s at {rows[-1]:,.0f} rows: {kept:.0%} of those at {rows[0]:,.0f}. "
-        f"A hundred million rows by the slope of the last two: {minutes:.0f} min, {mib:.0f} MiB."
+        return []
+    rows, wall_s, cpu_s, peak_mib = (
+        [float(str(each[name])) for each in lines] for name in ("rows", "wall_s", "cpu_s", "peak_mib")
     )
+    kept, kept_cpu = (rows[-1] / each[-1] / (rows[0] / each[0]) for each in (wall_s, cpu_s))
+    print(f"rows/s of the longest are {kept:.0%} of those of the shortest; rows a second of CPU {kept_cpu:.0%}.")
+    far = (100 * MILLION - rows[-1]) / (rows[-1] - rows[-2])
+    wall, cpu, peak = (each[-1] + far * (each[-1] - each[-2]) for each in (wall_s, cpu_s, peak_mib))
+    cost = Cost(wall_s=wall, cpu_s=cpu, peak_mib=peak)
+    _print("100,000,000 by slope", 100 * MILLION, cost)
+    return [{"name": "by the slope of the last two", "rows": 100 * MILLION, **cost.figures(100 * MILLION)}]
 
 
 def resume(plan: Plan, folder: Path) -> list[Line]:
