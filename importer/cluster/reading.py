@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from importer import __version__, errors
-from importer.cluster.records import Sealed, Trouble
-from importer.errors import ImporterError, UsageProblem
+from importer.cluster.records import Sealed, Trouble, judge_version
+from importer.errors import ImporterError
 from importer.intake.joining import Hashes, Joined, cut_files, joined, mended, uncut
 from importer.intake.slicing import (
     Counted,
@@ -92,11 +92,7 @@ def cut_list(job: ListJob, stretch_bytes: int | None, workers: int) -> Layout | 
 
 
 def _cut_list(job: ListJob, stretch_bytes: int | None, workers: int) -> Layout | None:
-    if job.version != __version__:
-        raise UsageProblem(
-            f"A worker has importer {__version__}, and the job was made by {job.version}.",
-            hint="Install the same version everywhere.",
-        )
+    judge_version(job.version)
     settings = job.settings
     if settings.reading.query is not None or any(scheme_of(source) is not None for source in settings.sources):
         return None
@@ -117,6 +113,7 @@ def sort_stretch(job: ListJob, columns: Sequence[str], stretch: Stretch) -> Sort
 
 
 def _sort_stretch(job: ListJob, columns: Sequence[str], stretch: Stretch) -> Sorted:
+    judge_version(job.version)
     sorter, tally = _sorter(job, columns), Tally()
     for chunk in read_stretch(stretch, columns, job.settings.reading, Apart(), tally):
         sorter.add(chunk)
@@ -133,6 +130,7 @@ def sort_whole(job: ListJob) -> ReadWhole | Trouble:
 
 
 def _sort_whole(job: ListJob) -> ReadWhole:
+    judge_version(job.version)
     settings = job.settings
     with (
         tempfile.TemporaryDirectory(prefix="importer-list-") as folder,
@@ -217,7 +215,8 @@ class ListReader:
             layout = self._one(cut_list, job, self.stretch_bytes, len(self.client.nthreads()) or 1)
             handed = self._whole(job, numbers) if layout is None else self._stretches(job, layout, numbers)
         except _WithoutSlices as reason:
-            self.observer(Notice(kind="read-by-each", text=f"Every shard reads the list by itself: {reason}."))
+            if not self.is_stopping():
+                self.observer(Notice(kind="read-by-each", text=f"Every shard reads the list by itself: {reason}."))
             return None
         rows = sum(count.read_rows for count in handed.whole.counts)
         stretches = len(handed.whole.hashes)

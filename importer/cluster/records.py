@@ -15,11 +15,22 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from importer import __version__
 from importer.client import Secret
+from importer.errors import UsageProblem
 from importer.model import Balance
 from importer.run import RunSettings, Target
 from importer.shards import Shard
 from importer.sources import Query, ReadOptions
+
+
+def judge_version(said: str) -> None:
+    """Holds a worker's version against the one a job was made by. **Errors**: UsageProblem."""
+    if said != __version__:
+        raise UsageProblem(
+            f"A worker has importer {__version__}, and the job was made by {said}.",
+            hint="Install the same version everywhere.",
+        )
 
 
 @dataclass(frozen=True, slots=True, repr=False)

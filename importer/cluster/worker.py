@@ -22,10 +22,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from importer import __version__
 from importer.client import hush_http_loggers
 from importer.cluster.lease import Lease, LeasedApi
-from importer.cluster.records import LedgerCopy, ShardDone, ShardJob, Trouble, Where, counter_of, note_of
+from importer.cluster.records import (
+    LedgerCopy,
+    ShardDone,
+    ShardJob,
+    Trouble,
+    Where,
+    counter_of,
+    judge_version,
+    note_of,
+)
 from importer.errors import ImporterError, LedgerHeld, ListProblem, UsageProblem
 from importer.intake.slicing import Slice, SlicedList, SlicesDoNotFitError, WholeList
 from importer.ledger import Ledger, LedgerReader
@@ -54,7 +62,7 @@ def run_shard(
     forbid_core_dumps()
     hush_http_loggers()
     try:
-        _judge_version(job)
+        judge_version(job.version)
         sliced = _sliced(job, whole, slices)
         with _place(job, home) as place:
             window = job.sealed.settings.sending.window
@@ -122,14 +130,6 @@ def is_beside(where: Where) -> bool:
     beacon = Path(where.folder) / "beacon"
     is_here = now().boot_id == where.boot_id and beacon.exists()
     return is_here and beacon.read_text(encoding="ascii") == where.beacon
-
-
-def _judge_version(job: ShardJob) -> None:
-    if job.version != __version__:
-        raise UsageProblem(
-            f"A worker has importer {__version__}, and the job was made by {job.version}.",
-            hint="Install the same version everywhere.",
-        )
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from importer.sources.scanner import Grammar, RecordScanner
 
 # One byte of these that looks like a line feed is one, and no text depends on what stands before it.
 CUTTABLE: Final = (*UTF8_NAMES, *(codecs.lookup(name).name for name in LEGACY))
+PARQUET_PACKING: Final = 4  # a byte of it is about so many of text
 WINDOW_BYTES: Final = 256 * 1024
 TRIED_LINES: Final = 64
 TELLING_LINES: Final = 16
@@ -63,8 +64,9 @@ def layout_of(row_list: RowList, options: ReadOptions, *, stretch_bytes: int) ->
 
 
 def _spans(file: LocalFile, info: FileInfo, shape: Shape, options: ReadOptions, stretch_bytes: int) -> list[Span]:
-    pieces = -(-info.size_bytes // stretch_bytes)
-    if info.format == "parquet":
+    is_parquet = info.format == "parquet"
+    pieces = -(-info.size_bytes * (PARQUET_PACKING if is_parquet else 1) // stretch_bytes)
+    if is_parquet:
         cuts = [shape.rows * piece // pieces for piece in range(1, pieces)]
     elif info.format == "csv" and info.compression is None and info.encoding in CUTTABLE:
         targets = [info.size_bytes * piece // pieces for piece in range(1, pieces)]

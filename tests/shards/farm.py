@@ -31,10 +31,14 @@ def awaited(what: Callable[[], Any], within_s: float = STARTING_S) -> Any:
 
 @dataclass(kw_only=True)
 class Farm:
-    """A scheduler with its workers. `prefix`: words before a worker's command, such as a network namespace's."""
+    """A scheduler with its workers. `prefix`: words before a worker's command, such as a network namespace's.
+
+    `logs_all`: everything that Dask can say goes into the logs.
+    """
 
     folder: Path
     prefix: tuple[str, ...] = ()
+    logs_all: bool = False
     host: str = "127.0.0.1"
     worker_host: str = "127.0.0.1"
     scheduler: subprocess.Popen[bytes] | None = None
@@ -74,7 +78,8 @@ class Farm:
 
     def _process(self, kind: str, *words: str) -> subprocess.Popen[bytes]:
         self.started += 1
-        more = {"DASK_LOGGING__DISTRIBUTED": "debug", "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s"}
+        more = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "6s"}
+        more |= {"DASK_LOGGING__DISTRIBUTED": "debug"} if self.logs_all else {}
         more |= {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s", "HOME": str(self.folder)}
         prefix = self.prefix if kind == "worker" else ()
         with (self.folder / f"{kind}-{self.started}.log").open("wb") as log:

@@ -16,6 +16,7 @@ from workbench import OWNER, TOKEN, changed_at
 
 from importer import __version__
 from importer.client import check_token
+from importer.cluster.reading import ListJob, sort_whole
 from importer.cluster.records import Sealed, ShardJob, Trouble, Where
 from importer.cluster.worker import run_shard
 from importer.errors import ListProblem
@@ -41,6 +42,7 @@ from tests.shards.slicing import Cut, cut_up, opened
 from tests.shards.test_shards import content_of
 
 OF = 3
+STOP_AFTER = 5  # chunks, of some twenty
 
 
 def plan_for(columns: Sequence[str], **more: Any) -> Plan:
@@ -200,9 +202,9 @@ def test_an_intake_goes_on_whichever_way_it_began(tmp_path: Path, first: str) ->
         ledger = tmp_path / f"stopped-{shard.number}.db"
         done, turn = None, 0 if first == "whole" else 1
         while done is None:
-            with opened(paths, options) as row_list:
-                lists: list[RowList] = [row_list, *(way.of(shard.number, 3) for way in ways)]
-                done, content = taken_in(ledger, lists[turn % 3], shard, stop_after=2)
+            way = turn % 3
+            with ways[way - 1].of(shard.number, 3) if way else opened(paths, options) as row_list:
+                done, content = taken_in(ledger, row_list, shard, stop_after=STOP_AFTER)
             turn += 1
         assert turn > 3
         assert content == expected
@@ -248,6 +250,18 @@ def test_a_shard_whose_stretch_cannot_be_read_again_is_not_begun(tmp_path: Path)
     lost = Trouble(kind="ListProblem", message="there is no file", hint="")
     done = run_shard(job, None, cut.whole, [(cut.slices[0][1],), lost])
     assert done.trouble == lost
+
+
+def test_a_worker_of_another_version_reads_nothing(tmp_path: Path) -> None:
+    """It might find other shards for the same rows."""
+    settings = RunSettings(
+        sources=["list.csv"],
+        target=Target(origin="https://localhost", token=check_token(TOKEN)),
+        ledger=tmp_path / "home.db",
+    )
+    told = sort_whole(ListJob(sealed=Sealed(settings), version="0", of=OF))
+    assert isinstance(told, Trouble)
+    assert "Install the same version" in told.hint
 
 
 def test_slices_of_another_plan_are_not_taken_in(tmp_path: Path) -> None:
