@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from importer.phones import METADATA_VERSION
 from importer.shards import Shard, shard_column
 from importer.sources import Chunk, FileCount, FileInfo, LeftOut, Position, RowList, Stamped, Tally
 from importer.sources.apart import Here
+from importer.sources.records import BAD_SCHEMA
 
 ROW_NO, SHARD, EXTRA = "importer_row_no", "importer_shard", "importer_extra"  # beside the list's own columns
 
@@ -127,7 +128,7 @@ class Sorter:
         """The stretch, after its last chunk."""
         schema = dict.fromkeys(columns, pl.String()) | {ROW_NO: pl.Int64()}
         placed = _joined(self._placed, {**schema, SHARD: pl.Int64()}).sort(SHARD, maintain_order=True)
-        bad = _joined(self._bad, {})
+        bad = _joined(self._bad, BAD_SCHEMA)
         owned = _joined(self._owned, {SHARD: pl.Int64(), "rows": pl.UInt32()})
         self._row_nos.run_optimize()
         return Sorted(
@@ -171,7 +172,7 @@ def _taken_apart(owners: pl.DataFrame) -> pl.DataFrame:
     return counted.select(ROW_NO, (pl.col("len").cast(pl.Int64) - 1).alias(EXTRA))
 
 
-def _joined(frames: Sequence[pl.DataFrame], schema: dict[str, Any]) -> pl.DataFrame:
+def _joined(frames: Sequence[pl.DataFrame], schema: Mapping[str, Any]) -> pl.DataFrame:
     return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
 
 

@@ -154,6 +154,16 @@ def test_cuts_inside_of_records_are_given_up(tmp_path: Path) -> None:
     assert 1 < len(cut.stretches) < 9 < cut.readings
 
 
+def test_stretches_and_files_without_a_row(tmp_path: Path) -> None:
+    """Blank lines for a whole stretch, in the front and in the middle, and a file that is a header and nothing else."""
+    blank = "\n" * 400
+    full, empty = tmp_path / "full.csv", tmp_path / "empty.csv"
+    full.write_text(f"{blank}phone,name\n{phone(1)},a\n{blank}{phone(2)},b\nnobody,c\n{blank}")
+    empty.write_text("phone,name\n")
+    (cut,) = compared(tmp_path, [full, empty], MESSY, [100])
+    assert len(cut.stretches) > 3
+
+
 def test_a_stray_quote_does_not_mislead_where_a_list_is_cut(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text("phone,name\n" + "".join(f'{phone(at)},5" pipe\n' for at in range(201)))
