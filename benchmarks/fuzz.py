@@ -1,7 +1,8 @@
 """Broken lists of every kind, made at random and read: `make fuzz MINUTES=5 SEED=1`.
 
 Every list, however broken, is either refused with a ListProblem or read with every row accounted for: good and bad
-rows are as many as both counts say, each has its own number, and small chunks or a start in the middle change nothing.
+rows are as many as both counts say, each has its own number, and small chunks, a start in the middle, or reading it in
+stretches change nothing.
 It may take neither long nor much memory. A list that breaks this is kept in the folder `fuzz-failures`, and the exit
 code is 1. The same SEED makes the same lists, however far one gets with them.
 """
@@ -19,18 +20,24 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from importer.errors import ListProblem
-from importer.sources import Position, ReadOptions, RowList, open_list
+from importer.intake.joining import cut_files, joined, mended
+from importer.intake.slicing import Counted
+from importer.sources import Position, ReadOptions, RowList, Tally, open_list
+from importer.sources.apart import Apart
+from importer.sources.stretches import Layout, Stretch, file_hashes, layout_of, read_stretch
 
 TOKENS = (
     b'"', b'""', b"'", b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\0", b"\x1f", b"\xff", b"\xef\xbb\xbf",
     b"{", b"}", b"[", b"]", b":", b"null", b"\\", b"\\ud800", b"\\u0000", b"NaN", b"1e400", b"=1+1",
     b"importer_reason", b"PAR1", b"PK\x03\x04",
 )  # fmt: skip
+OPTIONS = ReadOptions(max_cell_bytes=4_096)
 CASE_S = 60.0
 MEMORY_KIB = 2 << 20
 FAILURES = Path("fuzz-failures")
@@ -105,8 +112,7 @@ def broken(data: bytes, chance: random.Random) -> bytes:
 
 
 def opened(path: Path, chunk_rows: int) -> RowList:
-    options = ReadOptions(chunk_rows=chunk_rows, max_cell_bytes=4_096)
-    return open_list([str(path)], options, stdin=io.BytesIO(), spool_dir=path.parent)
+    return open_list([str(path)], replace(OPTIONS, chunk_rows=chunk_rows), stdin=io.BytesIO(), spool_dir=path.parent)
 
 
 def rows_of(rows: RowList, start: Position | None = None) -> list[tuple[int, object]]:
@@ -117,6 +123,44 @@ def rows_of(rows: RowList, start: Position | None = None) -> list[tuple[int, obj
         found += zip(chunk.row_nos.to_list(), chunk.rows.rows(), strict=True)
         found += [(bad[0], bad[1:]) for bad in chunk.bad.rows()]
     return sorted(found, key=lambda row: row[0])
+
+
+def rows_in_stretches(path: Path, stretch_bytes: int) -> list[tuple[int, object]]:
+    """Every row as it is read in stretches, those that were cut wrongly again; with its number in the whole list."""
+    with opened(path, 50_000) as rows:
+        layout = layout_of(rows, OPTIONS, stretch_bytes=stretch_bytes)
+    assert layout is not None, "a file is read in place"
+    while True:
+        read = [_stretch(each, layout) for each in layout.stretches]
+        better = mended(layout, [counted for _, counted in read])
+        if better is layout:
+            break
+        layout = better
+    hashes = {file_no: file_hashes(stretches) for file_no, stretches in cut_files(layout).items()}
+    done = joined(layout, [counted for _, counted in read], hashes)
+    with opened(path, 50_000) as rows:
+        rows_of(rows)
+        assert rows.counts == done.whole.counts, "the counts of stretches are others"
+    found = zip(read, done.bases, strict=True)
+    return [(row_no + base, cells) for (stretch, _), base in found for row_no, cells in stretch]
+
+
+def _stretch(stretch: Stretch, layout: Layout) -> tuple[list[tuple[int, object]], Counted]:
+    tally, found, bad_rows = Tally(), list[tuple[int, object]](), 0
+    for chunk in read_stretch(stretch, layout.columns, OPTIONS, Apart(), tally):
+        found += zip(chunk.row_nos.to_list(), chunk.rows.rows(), strict=True)
+        found += [(bad[0], bad[1:]) for bad in chunk.bad.rows()]
+        bad_rows += chunk.bad.height
+    counted = Counted(
+        file_no=0,
+        read_rows=tally.read_rows,
+        witness_rows=tally.witness_rows,
+        bad_rows=bad_rows,
+        sha256=tally.sha256,
+        last_row_no=tally.last_row_no,
+        is_open=tally.is_open,
+    )
+    return sorted(found, key=lambda row: row[0]), counted
 
 
 def judged(path: Path, chance: random.Random) -> str:
@@ -136,6 +180,9 @@ def judged(path: Path, chance: random.Random) -> str:
         start = chance.choice(numbers) if numbers else 1
         tail = rows_of(rows, Position(file_no=0, row_no=start))
         assert tail == [row for row in whole if row[0] >= start], "from the middle the rows are others"
+    size_bytes = path.stat().st_size
+    stretch_bytes = chance.choice([size_bytes // 2 + 1, size_bytes // 5 + 1, size_bytes // 9 + 1])
+    assert rows_in_stretches(path, stretch_bytes) == whole, "in stretches the rows are others"
     return f"read as {form}"
 
 
