@@ -20,12 +20,31 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from importer.columns import TEXT, framed, texts_of
+from importer.keyruns import KEY_BYTES, column_of
 
 if TYPE_CHECKING:
     import polars as pl
 
+__all__ = [
+    "JSON",
+    "KEY_BYTES",
+    "NULL",
+    "NUMBER",
+    "RECIPE",
+    "as_uuid",
+    "campaign_fingerprint",
+    "campaign_seed",
+    "identity_column",
+    "netstring",
+    "request_key",
+    "row_key",
+    "row_key_column",
+    "source_fingerprint",
+    "stand_in",
+    "stand_in_column",
+]
+
 RECIPE = 1
-KEY_BYTES = 16
 NUMBER, BOOLEAN, NULL, JSON = "nbzj"  # the types of a payload field besides TEXT
 
 _SEED_WORD = b"importer.seed.1"
@@ -243,21 +262,19 @@ def _hmac_column(seed: str, message: pl.Expr) -> pl.Expr:
     import polars as pl
     import polars_hash  # noqa: F401 - importing it registers the `chash` namespace
 
-    def cut(hexes: pl.Series) -> pl.Series:
-        return hexes.to_frame("hex").select(_cut_expr(pl.col("hex"))).to_series()
-
     digest: pl.Expr = message.chash.hmac_sha256(key=seed)  # type: ignore[attr-defined]  # registered just above
-    return digest.map_batches(cut, return_dtype=pl.Binary)  # as a column, or it would be made for each piece of it
+    return digest.map_batches(_cut_column, return_dtype=pl.Binary)
 
 
-def _cut_expr(digest: pl.Expr) -> pl.Expr:
+def _cut_column(hexes: pl.Series) -> pl.Series:
     """`_cut` of digests in hex."""
-    import polars as pl
+    import numpy as np
 
-    variant = digest.str.slice(16, 1).replace_strict(list("0123456789abcdef"), list("89ab" * 4))
-    return pl.concat_str(
-        digest.str.slice(0, 12), pl.lit("8"), digest.str.slice(13, 3), variant, digest.str.slice(17, 15)
-    ).str.decode("hex")
+    run = bytearray.fromhex(hexes.str.slice(0, 2 * KEY_BYTES).str.join("").item())
+    octets = np.frombuffer(run, np.uint8).reshape(-1, KEY_BYTES)
+    octets[:, 6] = octets[:, 6] & 0x0F | 0x80
+    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
+    return column_of(bytes(run))
 
 
 def source_fingerprint(parts: Iterable[bytes]) -> str:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from importer.jobids import EvenIds, read_even
 from importer.model import Answer, Exchange, NoAnswer
 
 LARGEST_BACKOFF_S = 30.0
@@ -46,7 +47,7 @@ class State(StrEnum):
 class Accepted:
     """A complete answer with one new call job id for each row."""
 
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] | EvenIds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,7 +115,11 @@ def classify(exchange: Exchange, size_rows: int) -> Outcome:
 
 
 def _classify_success(body: bytes, size_rows: int) -> Outcome:
-    found = read_json(body)
+    even = read_even(body, size_rows)
+    return _classify_read(read_json(body), size_rows) if even is None else Accepted(ids=even)
+
+
+def _classify_read(found: object, size_rows: int) -> Outcome:
     if not isinstance(found, list):
         return Unknown(kind="strange-answer")
     ids = tuple(found) if set(map(type, found)) == {str} else _ids_among(found)

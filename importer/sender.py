@@ -13,7 +13,7 @@ import random
 from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -23,9 +23,11 @@ from pyroaring import BitMap64
 from importer.body import item_texts, items_of, phones_of
 from importer.errors import LedgerProblem
 from importer.flight import Flight
+from importer.jobids import EvenIds
 from importer.ledger import Ledger
 from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
 from importer.ledger.rescue import record_last
+from importer.ledger.send_book import PackedSendable
 from importer.machine import Moment
 from importer.model import Answer, Balance, Exchange, Notice, Observer, SendingProgress
 from importer.protocol import (
@@ -210,7 +212,7 @@ class Sender:
         self._flight = Flight(settings.in_flight)
         self._tickets: dict[int, int] = {}
         self._waiting: list[tuple[float, int]] = []
-        self._ready: deque[Sendable] = deque()
+        self._ready = _Ready()
         self._last_frozen_id = 0
         self._is_drained = False  # the ledger was asked for more frozen batches and had none
         self._claimed_ids: set[int] = set()
@@ -250,6 +252,7 @@ class Sender:
             raise
         finally:
             self._crew.close()
+            self._ready.close()
         self._tell_held()
         sends.finish(self._import_id, now_ms=self._now().unix_ms)
         return SendResult(ending=ending, balance=self._balance, detail=self._denied or self._why_away(ending))
@@ -430,13 +433,14 @@ class Sender:
         if self._left_rows == 0:
             self._ready.clear()
             return None
-        if not self._ready:
-            fetched = self._ledger.sends.frozen(self._import_id, self._last_frozen_id, PREFETCH_BATCHES)
+        if len(self._ready) < PREFETCH_BATCHES // 2 and not (self._ready and self._is_drained):
+            fetched = self._ledger.sends.frozen_packed(self._import_id, self._last_frozen_id, PREFETCH_BATCHES)
             self._is_drained = not fetched
-            self._ready.extend(each for each in fetched if each.id not in self._claimed_ids)
-            if self._ready:
-                self._last_frozen_id = self._ready[-1].id
-        return self._as_adopted(self._ready.popleft()) if self._ready else None
+            fresh = [each for each in fetched if each.id not in self._claimed_ids]
+            self._ready.add(fresh)
+            if fresh:
+                self._last_frozen_id = fresh[-1].id
+        return self._as_adopted(self._ready.next()) if self._ready else None
 
     def _as_adopted(self, sendable: Sendable) -> Sendable:
         """A batch that a lost ledger may have sent: ambiguous, and as old as that ledger's first send may be."""
@@ -660,6 +664,41 @@ class Sender:
         self._observer(SendingProgress(balance=self._balance, in_flight=len(self._in_flight), retries=self._retries))
 
 
+class _Ready:
+    """The next batches, in order. Those of a long list are unpacked, and held against their hashes, in a thread.
+
+    Unpacking is outside of the interpreter's lock, and the loop has enough to do; a short list is not worth a thread.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[PackedSendable | Future[Sendable]] = deque()
+        self._thread: ThreadPoolExecutor | None = None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, fetched: Sequence[PackedSendable]) -> None:
+        """Adds batches behind the others."""
+        if len(fetched) == PREFETCH_BATCHES:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="unpack")
+        thread = self._thread
+        self._waiting.extend(fetched if thread is None else (thread.submit(each.unpacked) for each in fetched))
+
+    def next(self) -> Sendable:
+        """The next batch. **Errors**: LedgerProblem: its bytes do not match their hash."""
+        each = self._waiting.popleft()
+        return each.unpacked() if isinstance(each, PackedSendable) else each.result()
+
+    def clear(self) -> None:
+        """Forgets them."""
+        self._waiting.clear()
+
+    def close(self) -> None:
+        """Ends the thread."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+
 class _SeenIds:
     """The call job ids that the answers of this run gave to rows: an id stands for one row.
 
@@ -673,14 +712,21 @@ class _SeenIds:
 
     def are_new(self, ids: Sequence[str]) -> bool:
         """True, and noted, when no answer gave one of these ids before."""
-        is_plain = "".join(ids).isdecimal() and max(map(len, ids)) < LARGEST_ID_DIGITS
-        numbers = BitMap64(array("Q", map(int, ids if is_plain else filter(_is_number, ids))))
+        numbers = BitMap64(_numbers_among(ids))
         if not self._numbers.isdisjoint(numbers) or ids[0] in self._texts:
             return False
         self._numbers |= numbers
         if len(numbers) < len(ids):
             self._texts.add(ids[0])
         return True
+
+
+def _numbers_among(ids: Sequence[str]) -> array[int]:
+    """Those of the ids that are numbers."""
+    if isinstance(ids, EvenIds) and ids.numbers is not None:
+        return array("Q", ids.numbers.tobytes())
+    is_plain = "".join(ids).isdecimal() and max(map(len, ids)) < LARGEST_ID_DIGITS
+    return array("Q", map(int, ids if is_plain else filter(_is_number, ids)))
 
 
 def _is_number(call_job_id: str) -> bool:
@@ -712,7 +758,7 @@ def _name(outcome: Outcome) -> str:
 
 def _receipt(outcome: Outcome) -> dict[str, object]:
     if isinstance(outcome, Accepted):
-        return {"ids": list(outcome.ids)}
+        return {"ids": outcome.ids if isinstance(outcome.ids, EvenIds) else list(outcome.ids)}
     if isinstance(outcome, Refused):
         return {"type": outcome.kind, "message": outcome.message}
     return {}

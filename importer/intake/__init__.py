@@ -7,7 +7,7 @@ rows too few to fill a batch are kept in the ledger, so batches never depend on 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover
 from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
 from importer.shards import Shard
-from importer.sources import Position, RowList
+from importer.sources import Chunk, Position, RowList
 
 __all__ = [
     "Hygiene",
@@ -75,7 +75,8 @@ class Intake:
             sliced.judge_fit(self.plan, self.shard)
         book = self.books[0]
         run = _Running(self, an_import, book.leftovers(an_import))
-        with closing(ahead(self._prepared(an_import))) as chunks:
+        start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
+        with closing(ahead(self.row_list.chunks(start), lambda chunk: self._prepared(chunk, an_import))) as chunks:
             for file_no, prepared in chunks:
                 if self.is_stopping():
                     raise IntakeStopped
@@ -90,14 +91,10 @@ class Intake:
             now_ms=self.now_ms(),
         )
 
-    def _prepared(self, an_import: Import) -> Iterator[tuple[int, Prepared]]:
-        """The chunks behind the checkpoint, each with the file it is of."""
-        start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
-        for chunk in self.row_list.chunks(start):
-            yield (
-                chunk.file_no,
-                prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round, shard=self.shard),
-            )
+    def _prepared(self, chunk: Chunk, an_import: Import) -> tuple[int, Prepared]:
+        """A chunk, judged and keyed, with the number of its file."""
+        made = prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round, shard=self.shard)
+        return chunk.file_no, made
 
 
 class _Running:

@@ -33,15 +33,52 @@ def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
 
     **Law** `test_law_2_same_list_same_requests`, `test_law_8_one_row_per_phone_per_request`.
     """
-    keys, items = good["row_key"].to_list(), good["item"].to_list()
-    sizes_bytes = good["item"].str.len_bytes().to_list()
-    members = [part for group in _groups(good["phone"], batch_size_rows) for part in _under_cap(group, sizes_bytes)]
-    batches = [NewBatch.made_of(seed, _taken(keys, part), _taken(items, part)) for part in members]
+    keys, items = good["row_key"].to_list(), _Items(good["item"])
+    members = [part for group in _groups(good["phone"], batch_size_rows) for part in items.under_cap(group)]
+    batches = [NewBatch.of_body(seed, _taken(keys, part), items.body(part)) for part in members]
     return Cut(batches=batches, members=members)
 
 
 def _taken(values: list[_T], rows: Sequence[int]) -> list[_T]:
     return values[rows.start : rows.stop] if isinstance(rows, range) else [values[row] for row in rows]
+
+
+class _Items:
+    """Request items as one text with commas between: the bytes of a batch of neighbours are a piece of it."""
+
+    def __init__(self, items: pl.Series) -> None:
+        self._text = str(items.str.join(",").item() or "").encode()
+        self._ends = (items.str.len_bytes().cast(pl.Int64) + 1).cum_sum().to_list()  # each behind its comma
+
+    def body(self, rows: Sequence[int]) -> bytes:
+        """The array of these rows' items: what `body.batch_body` makes of them."""
+        return b"[" + b",".join(self._text[begin : end - 1] for begin, end in self._spans(rows)) + b"]"
+
+    def under_cap(self, group: Sequence[int]) -> list[Sequence[int]]:
+        """The group, cut wherever one more row would pass the cap; a row heavier than the cap goes alone."""
+        sizes_bytes = [end - begin for begin, end in self._spans(group)]  # an item with its comma, or the last bracket
+        if sum(sizes_bytes) + 1 <= BODY_CAP_BYTES:
+            return [group]
+        ends = []
+        size_bytes = 2
+        for place, (begin, end) in enumerate(self._spans_of_each(group)):
+            if size_bytes > 2 and size_bytes + end - begin > BODY_CAP_BYTES:
+                ends.append(place)
+                size_bytes = 2
+            size_bytes += end - begin
+        return [group[first:end] for first, end in pairwise([0, *ends, len(group)])]
+
+    def _spans(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        """Where these rows stand in the text: neighbours as one."""
+        if isinstance(rows, range):
+            return [(self._begin(rows[0]), self._ends[rows[-1]])]
+        return self._spans_of_each(rows)
+
+    def _spans_of_each(self, rows: Sequence[int]) -> list[tuple[int, int]]:
+        return [(self._begin(row), self._ends[row]) for row in rows]
+
+    def _begin(self, row: int) -> int:
+        return self._ends[row - 1] if row else 0
 
 
 def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:
@@ -68,22 +105,3 @@ def _apart(phone: pl.Series, batch_size_rows: int) -> dict[int, list[Sequence[in
     for block, rows in zip(grouped["block"].to_list(), grouped["row"].to_list(), strict=True):
         found.setdefault(block, []).append(rows)
     return found
-
-
-def _under_cap(group: Sequence[int], sizes_bytes: list[int]) -> list[Sequence[int]]:
-    """The group, cut wherever one more row would pass the cap; a row heavier than the cap goes alone.
-
-    **Units**: `sizes_bytes` of each item alone; in a body it has a comma or a bracket besides.
-    """
-    mine_bytes = _taken(sizes_bytes, group)
-    if sum(mine_bytes) + len(mine_bytes) + 1 <= BODY_CAP_BYTES:
-        return [group]
-    ends = []
-    size_bytes = 2
-    for place, alone_bytes in enumerate(mine_bytes):
-        item_bytes = alone_bytes + 1
-        if size_bytes > 2 and size_bytes + item_bytes > BODY_CAP_BYTES:
-            ends.append(place)
-            size_bytes = 2
-        size_bytes += item_bytes
-    return [group[first:end] for first, end in pairwise([0, *ends, len(group)])]

@@ -1,118 +1,104 @@
-"""Whether the ledger may hold a key: a Bloom filter of four compressed bitmaps, asked and filled by whole columns.
+"""Whether the ledger may hold a key: a blocked Bloom filter, asked and filled by whole columns.
 
-Floor: ledger. Nearly every key of a new list is one that the ledger does not hold, and this says so in some 4 bytes a
-key. Keys are already evenly spread, so a filter's four places are the four words of the key and nothing is hashed. A
-newcomer may question 27 bits of 32: bitmaps this dense are joined many times faster than sparse ones, and a filter
-that is full is followed by another.
+Floor: ledger. Nearly every key of a new list is one that the ledger does not hold, and this says so in 4 bytes a key
+and two looks into memory. Keys are already evenly spread, so nothing is hashed: the first half of a key names two
+blocks of 64 bits, the second the bits in them. A newcomer may question filters of growing size, one behind another: a
+small list needs little memory, and no filter is ever made anew.
+**Source**: Putze, Sanders and Singler, Cache-, Hash- and Space-Efficient Bloom Filters (2007).
 """
 
 from __future__ import annotations
 
-import sys
-from array import array
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
-from importer.keys import KEY_BYTES
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import polars as pl
-    from pyroaring import BitMap
+    import numpy as np
+    import numpy.typing as npt
 
-PLACE_BITS = 27
-MOST_KEYS = 1 << 24  # then an eighth of a bitmap is set, and one key in 5,000 is taken for one it holds
-_SPARE_BITS = 32 - PLACE_BITS
+    from importer.keyruns import Words
 
+    Flags = npt.NDArray[np.bool_]
 
-class Places(NamedTuple):
-    """Where keys stand in the four bitmaps (UInt32): the fixed bits of a UUID are in none of them."""
-
-    first: pl.Series
-    second: pl.Series
-    third: pl.Series
-    fourth: pl.Series
-
-
-def places(keys: pl.Series) -> Places:
-    """The places of a Binary column of keys."""
-    import polars as pl
-
-    def word(at: int) -> pl.Expr:
-        return pl.col("key").bin.slice(at, 4).bin.reinterpret(dtype=pl.UInt32, endianness="big")
-
-    words = keys.to_frame("key").select(word(at).alias(str(at)) for at in range(0, KEY_BYTES, 4))
-    return _places(words.get_columns())
-
-
-def places_in_run(run: bytes) -> Places:
-    """The places of keys that stand one after another, without making each key first."""
-    import polars as pl
-
-    words = array("I", run)
-    if sys.byteorder == "little":
-        words.byteswap()
-    each = KEY_BYTES // words.itemsize
-    return _places([pl.Series(words[at::each], dtype=pl.UInt32) for at in range(each)])
-
-
-def _places(words: Sequence[pl.Series]) -> Places:
-    """The second word has the version in its bits 12 to 15, the third the variant in its highest two."""
-    a, b, c, d = words
-    most = 1 << PLACE_BITS
-    return Places(
-        first=a // (1 << _SPARE_BITS),
-        second=d // (1 << _SPARE_BITS),
-        third=c % most,
-        fourth=b // (1 << 16) * (1 << 11) + b % (1 << 11),
-    )
+BITS = 4  # in each of the two blocks; a full filter takes one key in some 30,000 for one it holds
+BLOCKS = 2
+KEYS_PER_BLOCK = 2
+FIRST_BLOCKS_BITS, MOST_BLOCKS_BITS = 18, 23  # half a million keys in 2 MiB, 16 million in 64 MiB
 
 
 class KeyFilter:
-    """Keys that were added. It may take another for one of them, never one of them for another."""
+    """Keys that were added. It may take another for one of them, never one of them for another.
 
-    def __init__(self, *, most_keys: int = MOST_KEYS) -> None:
-        self._filters: list[list[BitMap]] = []
-        self._most_keys = most_keys
-        self._room = 0
+    **Shapes**: keys as `keyruns.words_of` gives them.
+    """
+
+    def __init__(self, *, first_blocks_bits: int = FIRST_BLOCKS_BITS) -> None:
+        self._filters: list[_Filter] = []
+        self._next_bits = first_blocks_bits
 
     @property
     def filters(self) -> int:
         """How many there are, one after another."""
         return len(self._filters)
 
-    def add(self, added: Places) -> None:
+    def add(self, keys: Words) -> None:
         """Adds keys."""
-        from pyroaring import BitMap
+        if not self._filters or self._filters[-1].room <= 0:
+            self._filters.append(_Filter(self._next_bits))
+            self._next_bits = min(self._next_bits + 1, MOST_BLOCKS_BITS)
+        self._filters[-1].add(keys)
 
-        if self._room <= 0:
-            self._filters.append([BitMap() for _ in added])
-            self._room = self._most_keys
-        for bitmap, new in zip(self._filters[-1], added, strict=True):
-            bitmap.update(_bitmap_of(new))
-        self._room -= len(added.first)
-
-    def may_hold(self, asked: Places) -> pl.Series:
+    def may_hold(self, keys: Words) -> Flags:
         """For each key whether it may be there."""
-        import polars as pl
+        import numpy as np
 
-        found = pl.repeat(value=False, n=len(asked.first), eager=True)
-        for bitmaps in self._filters:
-            found |= _may_hold(bitmaps, asked)
+        found = np.zeros(len(keys), dtype=np.bool_)
+        for each in self._filters:
+            found |= each.may_hold(keys)
         return found
 
 
-def _may_hold(bitmaps: Sequence[BitMap], asked: Places) -> pl.Series:
-    """Only keys that one bitmap holds are held against the next."""
-    import polars as pl
+class _Filter:
+    """One filter of a fixed size; `room` is how many more keys it should take."""
 
-    frame = pl.DataFrame(list(asked), schema=list(Places._fields)).with_row_index("at")
-    for name, bitmap in zip(Places._fields, bitmaps, strict=True):
-        shared = array("I", bitmap & _bitmap_of(frame[name]))
-        frame = frame.filter(pl.col(name).is_in(pl.Series(shared, dtype=pl.UInt32).implode()))
-    return pl.int_range(len(asked.first), eager=True, dtype=pl.UInt32).is_in(frame["at"].implode())
+    def __init__(self, blocks_bits: int) -> None:
+        import numpy as np
+
+        self._shift = np.uint64(64 - blocks_bits)
+        self._blocks = np.zeros(1 << blocks_bits, dtype=np.uint64)
+        self.room = KEYS_PER_BLOCK << blocks_bits
+
+    def add(self, keys: Words) -> None:
+        """Sets the keys' bits; of several keys of one block one is written at a time."""
+        self.room -= len(keys)
+        for number in range(BLOCKS):
+            places, bits = self._places(keys, number), _bits(keys, number)
+            while len(places):
+                self._blocks[places] |= bits
+                is_unset = self._blocks[places] & bits != bits
+                places, bits = places[is_unset], bits[is_unset]
+
+    def may_hold(self, keys: Words) -> Flags:
+        """Whether all of a key's bits are set."""
+        import numpy as np
+
+        found = np.ones(len(keys), dtype=np.bool_)
+        for number in range(BLOCKS):
+            bits = _bits(keys, number)
+            found &= self._blocks[self._places(keys, number)] & bits == bits
+        return found
+
+    def _places(self, keys: Words, number: int) -> npt.NDArray[np.int64]:
+        """By the first 46 bits of a key: its version stands behind them."""
+        import numpy as np
+
+        return (keys[:, 0] << np.uint64(MOST_BLOCKS_BITS * number) >> self._shift).astype(np.int64)
 
 
-def _bitmap_of(places_: pl.Series) -> BitMap:
-    from pyroaring import BitMap
+def _bits(keys: Words, number: int) -> Words:
+    """By the last 48 bits of a key: its variant stands before them."""
+    import numpy as np
 
-    return BitMap(array("I", places_.sort().to_list()))
+    made = np.zeros(len(keys), dtype=np.uint64)
+    for at in range(BITS * number, BITS * (number + 1)):
+        made |= np.uint64(1) << (keys[:, 1] >> np.uint64(6 * at) & np.uint64(63))
+    return made

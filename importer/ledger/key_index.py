@@ -14,13 +14,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from importer.keys import KEY_BYTES
-from importer.ledger.key_filter import KeyFilter, Places, places, places_in_run
+from importer.keyruns import KEY_BYTES, column_of, run_of, words_of
+from importer.ledger.key_filter import KeyFilter
 from importer.ledger.packs import PACK_COLUMNS, Pack, pack_of_row
 
 if TYPE_CHECKING:
     import sqlite3
 
+    import numpy as np
+    import numpy.typing as npt
     import polars as pl
 
 RUN_ROWS = 1_000_000
@@ -59,7 +61,7 @@ class KeyIndex:
         self._tail.append(_hashed(keys))
         self._tail_rows += keys.height
         if self._filter is not None:
-            self._filter.add(places(keys["key"]))
+            self._filter.add(words_of(run_of(keys["key"])))
 
     def write_run(self) -> _Run | None:
         """Writes a run if enough keys are in none; `wrote` is called with it once the transaction is committed."""
@@ -74,9 +76,9 @@ class KeyIndex:
             "INSERT INTO key_runs (first_row_id, last_row_id) VALUES (?, ?)", [first_row_id, last_row_id]
         )
         run = _Run(int(made.lastrowid or 0), first_row_id, last_row_id, array("q"), array("q"))
+        keys, offsets = tail["key"].to_numpy(), (tail["row_id"] - run.first_row_id).to_numpy()
         for at in range(0, tail.height, BLOCK_KEYS):
-            block = tail.slice(at, BLOCK_KEYS)
-            run.add(self._connection, block["key"].to_list(), (block["row_id"] - run.first_row_id).to_list())
+            run.add(self._connection, keys[at : at + BLOCK_KEYS], offsets[at : at + BLOCK_KEYS])
         return run
 
     def catch_up(self) -> None:
@@ -128,7 +130,7 @@ class KeyIndex:
         expected_row_id = self._expected.get(kind, 0)
         if not expected_row_id:
             return _found(())  # a new list: nothing is worth making for a comparison
-        run = b"".join(asked["key"].to_list())
+        run = run_of(asked["key"])
         spans: list[tuple[Pack, int, int]] = []
         done = 0
         for pack in self._packs_at(expected_row_id):
@@ -156,7 +158,9 @@ class KeyIndex:
 
     def _likely(self, asked: pl.DataFrame) -> pl.DataFrame:
         """The keys the filter does not rule out."""
-        return asked.filter(self._loaded().may_hold(places(asked["key"])))
+        import polars as pl
+
+        return asked.filter(pl.Series(self._loaded().may_hold(words_of(run_of(asked["key"])))))
 
     def _open(self) -> None:
         """Reads where the runs' blocks begin, and the keys that are in no run yet."""
@@ -176,7 +180,7 @@ class KeyIndex:
         if self._filter is None:
             self._filter = KeyFilter()
             for packs in _pieces(_packs_from(self._connection, 0, None)):
-                self._filter.add(_places_of(packs))
+                self._filter.add(words_of(_run_of_packs(packs)))
         return self._filter
 
     def _near(self, asked: pl.DataFrame, found: list[pl.DataFrame], kind: str) -> pl.DataFrame:
@@ -254,13 +258,14 @@ class _Run:
         self.first_keys = first_keys
         self.block_ids = block_ids
 
-    def add(self, connection: sqlite3.Connection, keys: Sequence[int], offsets: Sequence[int]) -> None:
-        """Writes the next block."""
+    def add(self, connection: sqlite3.Connection, keys: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> None:
+        """Writes the next block; integers are little-endian in the ledger, whatever the machine."""
+        first_key = int(keys[0])
         made = connection.execute(
             "INSERT INTO key_blocks (run_id, first_key, keys, row_ids) VALUES (?, ?, ?, ?)",
-            [self.id, keys[0], packed("q", keys), packed("I", offsets)],
+            [self.id, first_key, keys.astype("<i8").tobytes(), offsets.astype("<u4").tobytes()],
         )
-        self.first_keys.append(keys[0])
+        self.first_keys.append(first_key)
         self.block_ids.append(int(made.lastrowid or 0))
 
     def blocks_for(self, key: int) -> range:
@@ -269,16 +274,8 @@ class _Run:
         return range(first, bisect_right(self.first_keys, key))
 
 
-def packed(kind: str, values: Sequence[int]) -> bytes:
-    """Integers as the ledger keeps them, little-endian whatever the machine."""
-    made = array(kind, values)
-    if sys.byteorder == "big":
-        made.byteswap()
-    return made.tobytes()
-
-
 def unpacked(kind: str, content: bytes) -> array[int]:
-    """What `packed` made."""
+    """Integers of a block, as numbers that can be searched."""
     made = array(kind)
     made.frombytes(content)
     if sys.byteorder == "big":
@@ -319,14 +316,13 @@ def _look_widely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFrame
 
 def _whole(connection: sqlite3.Connection, run: _Run) -> pl.DataFrame:
     """All of a run: `key` (its first 8 bytes), `row_id`."""
+    import numpy as np
     import polars as pl
 
-    keys, offsets = array("q"), array("I")
-    for content, row_ids in connection.execute("SELECT keys, row_ids FROM key_blocks WHERE run_id = ?", [run.id]):
-        keys += unpacked("q", content)
-        offsets += unpacked("I", row_ids)
-    row_ids = pl.Series(offsets, dtype=pl.Int64) + run.first_row_id
-    return pl.DataFrame({"key": pl.Series(keys, dtype=pl.Int64), "row_id": row_ids})
+    blocks = connection.execute("SELECT keys, row_ids FROM key_blocks WHERE run_id = ?", [run.id]).fetchall()
+    keys = np.frombuffer(b"".join(content for content, _ in blocks), "<i8").astype(np.int64)
+    offsets = np.frombuffer(b"".join(row_ids for _, row_ids in blocks), "<u4").astype(np.int64)
+    return pl.DataFrame({"key": keys, "row_id": offsets + run.first_row_id})
 
 
 def unheld(connection: sqlite3.Connection, most: int = 20) -> list[int]:
@@ -365,38 +361,31 @@ def _pieces(packs: Iterator[Pack]) -> Iterator[list[Pack]]:
 
 def _hashed_keys_of(packs: Sequence[Pack]) -> pl.DataFrame:
     """All keys of packs by their first 8 bytes (`key`), each with its row's id, without making each key first."""
+    import numpy as np
     import polars as pl
 
-    runs = [(run, pack) for pack in packs for run in (pack.row_keys, pack.identities) if run]
-    words = array("q", b"".join(run for run, _ in runs))
-    keys = words[:: KEY_BYTES // words.itemsize]
-    if sys.byteorder == "little":
-        keys.byteswap()
-    row_ids = array("q")
-    for _, pack in runs:
-        row_ids.extend(range(pack.first_row_id, pack.first_row_id + pack.size_rows))
-    return pl.DataFrame({"key": pl.Series(keys, dtype=pl.Int64), "row_id": pl.Series(row_ids, dtype=pl.Int64)})
+    spans = [(pack.first_row_id, pack.size_rows) for pack in packs for run in (pack.row_keys, pack.identities) if run]
+    keys = words_of(_run_of_packs(packs))[:, 0].astype(np.int64)  # as SQLite can hold it
+    return pl.DataFrame({"key": keys, "row_id": _counted(spans)})
+
+
+def _counted(spans: Sequence[tuple[int, int]]) -> pl.Series:
+    """The numbers of spans (the first, how many), one span after another. **Shapes**: Int64."""
+    import numpy as np
+    import polars as pl
+
+    firsts, sizes = np.array(spans, dtype=np.int64).reshape(-1, 2).T
+    skipped = np.cumsum(sizes) - sizes
+    return pl.Series(np.repeat(firsts - skipped, sizes) + np.arange(sizes.sum()))
 
 
 def _keys_of_packs(packs: Sequence[Pack], column: str) -> pl.DataFrame:
     """One kind of key of these packs: `key`, and of which row."""
-    import polars as pl
-
     packs = [pack for pack in packs if getattr(pack, column)]
+    found = _found_in([(pack, 0, pack.size_rows) for pack in packs])
     run = b"".join(getattr(pack, column) for pack in packs)
     own = b"".join(pack.row_keys for pack in packs)
-    return pl.DataFrame(
-        {
-            "key": pl.Series(_cut(run), dtype=pl.Binary),
-            "row_id": pl.Series(
-                [row_id for pack in packs for row_id in range(pack.first_row_id, pack.first_row_id + pack.size_rows)],
-                dtype=pl.Int64,
-            ),
-            "import_id": pl.Series([p.import_id for p in packs for _ in range(p.size_rows)], dtype=pl.Int64),
-            "revision": pl.Series([p.revision for p in packs for _ in range(p.size_rows)], dtype=pl.Int64),
-            "row_key": pl.Series(_cut(own), dtype=pl.Binary),
-        }
-    )
+    return found.select(column_of(run).alias("key"), "row_id", "import_id", "revision", column_of(own).alias("row_key"))
 
 
 def _is_at(pack: Pack, kind: str, skipped: int, run: bytes) -> bool:
@@ -407,24 +396,22 @@ def _is_at(pack: Pack, kind: str, skipped: int, run: bytes) -> bool:
 
 def _found_in(spans: Sequence[tuple[Pack, int, int]]) -> pl.DataFrame:
     """The rows of spans of packs (rows skipped, rows that follow) as found for the first keys, own keys aside."""
+    import numpy as np
     import polars as pl
 
-    firsts = [(pack.first_row_id + skipped, rows) for pack, skipped, rows in spans]
-    row_ids = pl.concat([pl.int_range(first, first + rows, dtype=pl.Int64, eager=True) for first, rows in firsts])
-    facts = {"import_id": array("q"), "revision": array("q")}
-    for pack, _, rows in spans:
-        for name, values in facts.items():
-            values.extend(array("q", [getattr(pack, name)]) * rows)
-    at = pl.int_range(len(row_ids), dtype=pl.UInt32, eager=True)
-    return pl.DataFrame({"at": at, "row_id": row_ids, **{n: pl.Series(v, dtype=pl.Int64) for n, v in facts.items()}})
+    row_ids = _counted([(pack.first_row_id + skipped, rows) for pack, skipped, rows in spans])
+    sizes = [rows for _, _, rows in spans]
+    facts = {
+        name: np.repeat(np.array([getattr(pack, name) for pack, _, _ in spans], dtype=np.int64), sizes)
+        for name in ("import_id", "revision")
+    }
+    return pl.DataFrame({"at": pl.int_range(len(row_ids), dtype=pl.UInt32, eager=True), "row_id": row_ids, **facts})
 
 
 def _own_keys(spans: Sequence[tuple[Pack, int, int]]) -> pl.Series:
     """The row keys of spans of packs."""
-    import polars as pl
-
     own = b"".join(pack.row_keys[skipped * KEY_BYTES : (skipped + rows) * KEY_BYTES] for pack, skipped, rows in spans)
-    return pl.Series(_cut(own), dtype=pl.Binary)
+    return column_of(own)
 
 
 def _first(found: pl.DataFrame) -> int:
@@ -438,10 +425,6 @@ def _last(found: pl.DataFrame) -> int:
     import polars as pl
 
     return int(found.select(pl.col("row_id").max()).item())
-
-
-def _cut(run: bytes) -> list[bytes]:
-    return [run[at : at + KEY_BYTES] for at in range(0, len(run), KEY_BYTES)]
 
 
 def _found(rows: Any) -> pl.DataFrame:
@@ -464,6 +447,6 @@ def _hashed(keys: pl.DataFrame) -> pl.DataFrame:
     return keys.select(key=_hash(), row_id=pl.col("row_id").cast(pl.Int64))
 
 
-def _places_of(packs: Sequence[Pack]) -> Places:
-    """Where the filter has the keys of these packs."""
-    return places_in_run(b"".join(run for pack in packs for run in (pack.row_keys, pack.identities) if run))
+def _run_of_packs(packs: Sequence[Pack]) -> bytes:
+    """All keys of packs, one after another."""
+    return b"".join(run for pack in packs for run in (pack.row_keys, pack.identities) if run)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from importer.keys import KEY_BYTES
+from importer.keyruns import KEY_BYTES, run_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -246,9 +246,9 @@ class _Columns:
         self._row_digits = len(str(frame["row_no"].max()))
         self._phones = _run_of_digits(frame["phone"], self.digits)
         self._row_nos = b""
-        self._row_keys = b"".join(frame["row_key"].to_list())
+        self._row_keys = run_of(frame["row_key"])
         has_identities = frame["identity"].null_count() == 0
-        self._identities = b"".join(frame["identity"].to_list()) if has_identities else None
+        self._identities = run_of(frame["identity"]) if has_identities else None
         is_jump = frame.select((pl.col("row_no").diff() != 1).fill_null(value=False).cum_sum()).to_series()
         self._jumps = is_jump.to_list()
         self._file_nos, self._first_nos = frame["file_no"], frame["row_no"]

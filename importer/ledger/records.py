@@ -68,10 +68,14 @@ class NewBatch:
     @classmethod
     def made_of(cls, seed: str, row_keys: Sequence[bytes], items: Sequence[str]) -> NewBatch:
         """A batch from its rows' keys and request items, in order: the very bytes, their hash, the key."""
-        body = batch_body(items)
+        return cls.of_body(seed, row_keys, batch_body(items))
+
+    @classmethod
+    def of_body(cls, seed: str, row_keys: Sequence[bytes], body: bytes) -> NewBatch:
+        """The same from the request's very bytes."""
         return cls(
             request_key=request_key(seed, 0, row_keys),
-            size_rows=len(items),
+            size_rows=len(row_keys),
             body_bytes=body,
             sha256=hashlib.sha256(body).digest(),
             row_keys=tuple(row_keys),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from importer.jobids import EvenIds
 from importer.keys import netstring
 
 _WORD = b"importer.receipt.1"
@@ -56,6 +57,8 @@ def read_receipt(text: str) -> dict[str, Any] | None:
 
 def _compact(content: Mapping[str, Any]) -> str:
     ids = content.get("ids")
+    if isinstance(ids, EvenIds) and len(content) == 1:
+        return f'{{"ids":{ids.json_text}}}'
     if isinstance(ids, list) and len(content) == 1 and _is_plain(ids):
         return '{"ids":["' + '","'.join(ids) + '"]}'
     return json.dumps(content, separators=(",", ":"))

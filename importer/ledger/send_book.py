@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from importer.errors import LedgerProblem
@@ -79,7 +79,11 @@ class SendBook:
 
     def frozen(self, import_id: int, after_id: int, limit: int) -> list[Sendable]:
         """The next frozen batches in the order of the list."""
-        return self._load(
+        return [packed.unpacked() for packed in self.frozen_packed(import_id, after_id, limit)]
+
+    def frozen_packed(self, import_id: int, after_id: int, limit: int) -> list[PackedSendable]:
+        """The same, to be unpacked by whoever has the time."""
+        return self._packed(
             "b.import_id = ? AND b.state = 'frozen' AND b.id > ? ORDER BY b.id LIMIT ?", [import_id, after_id, limit]
         )
 
@@ -88,7 +92,7 @@ class SendBook:
 
         **Errors**: LedgerProblem when it is not: under another key the same rows would be called twice.
         """
-        found = self._load("b.id = ?", [batch_id])[0]
+        found = self._packed("b.id = ?", [batch_id])[0].unpacked()
         seed = self._store.one(
             "SELECT c.key_seed FROM batches b JOIN imports i ON i.id = b.import_id "
             "JOIN campaigns c ON c.id = i.campaign_id WHERE b.id = ?",
@@ -107,18 +111,15 @@ class SendBook:
         row = self._store.one(f"SELECT {_BATCH_COLUMNS}, b.request_key FROM batches b WHERE b.id = ?", [batch_id])
         return Sendable(id=row[0], batch=batch_from_row(row[:-1]), request_key=row[-1], body_bytes=b"")
 
-    def _load(self, where: str, values: Sequence[Any]) -> list[Sendable]:
+    def _packed(self, where: str, values: Sequence[Any]) -> list[PackedSendable]:
         rows = self._store.all(
             f"SELECT {_BATCH_COLUMNS}, b.request_key, d.body, d.sha256 FROM batches b "
             f"JOIN bodies d ON d.batch_id = b.id WHERE {where}",
             values,
         )
         return [
-            Sendable(
-                id=row[0],
-                batch=batch_from_row(row[:10]),
-                request_key=row[10],
-                body_bytes=_checked(row[11], row[12], row[0]),
+            PackedSendable(
+                id=row[0], batch=batch_from_row(row[:10]), request_key=row[10], body_packed=row[11], sha256=row[12]
             )
             for row in rows
         ]
@@ -316,6 +317,22 @@ class SendBook:
                 [now_ms, import_id],
             )
         return self._store.one("SELECT finished_ms FROM imports WHERE id = ?", [import_id])[0] is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackedSendable:
+    """A batch as it lies in the ledger."""
+
+    id: int
+    request_key: str
+    batch: Batch
+    body_packed: bytes = field(repr=False)
+    sha256: bytes
+
+    def unpacked(self) -> Sendable:
+        """The batch with its frozen bytes; in any thread. **Errors**: LedgerProblem: they do not match their hash."""
+        body = _checked(self.body_packed, self.sha256, self.id)
+        return Sendable(id=self.id, batch=self.batch, request_key=self.request_key, body_bytes=body)
 
 
 def _checked(packed: bytes, sha256: bytes, batch_id: int) -> bytes:

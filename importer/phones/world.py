@@ -153,9 +153,17 @@ class World:
         return _spans_frame([(code * 10**left, answer) for left in _lengths_left(code)], code)
 
 
-@lru_cache(maxsize=1)
+_MAKING = threading.Lock()
+
+
 def world() -> World:
-    """The one table of this process."""
+    """The one table of this process: ids of one table mean nothing to another, so two threads never make two."""
+    with _MAKING:
+        return _world()
+
+
+@lru_cache(maxsize=1)
+def _world() -> World:
     return World()
 
 

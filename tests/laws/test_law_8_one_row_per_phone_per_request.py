@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from workbench import Bench, Platform, number, write_list
 
-from importer.body import items_of, phones_of
+from importer.body import batch_body, items_of, phones_of
 from importer.intake.cut import BODY_CAP_BYTES, cut
 
 
@@ -47,6 +47,37 @@ def test_a_body_stays_under_the_cap_unless_one_row_alone_is_over_it() -> None:
     assert [batch.size_rows for batch in made.batches] == [4] * 5
     giants = cut(rows_of([1, 2], pad=BODY_CAP_BYTES), 2, "seed")
     assert [batch.size_rows for batch in giants.batches] == [1, 1]
+
+
+@given(st.lists(st.sampled_from([1, 2, 3, 4]), min_size=1, max_size=12), st.integers(-3, 3), st.booleans())
+def test_law_2_where_the_cap_cuts_is_frozen(quarters: list[int], off: int, repeats: bool) -> None:
+    """Ledgers of earlier versions hold batches cut by this very rule: another would be another request."""
+    sizes = [quarter * BODY_CAP_BYTES // 4 + off for quarter in quarters]
+    phones = [place // 2 if repeats else place for place in range(len(sizes))]
+    schema = {"phone": pl.Int64, "row_key": pl.Binary, "item": pl.String}
+    items = ["x" * size for size in sizes]
+    keys = [place.to_bytes(16) for place in range(len(sizes))]
+    made = cut(pl.DataFrame({"phone": phones, "row_key": keys, "item": items}, schema=schema), len(sizes), "seed")
+    wanted = []
+    for group in [range(len(sizes))] if not repeats else [range(nth, len(sizes), 2) for nth in (0, 1)]:
+        wanted += [rows for rows in capped(group, sizes) if rows]
+    assert [list(rows) for rows in made.members] == wanted
+    assert [batch.body_bytes for batch in made.batches] == [batch_body(items[row] for row in rows) for rows in wanted]
+
+
+def capped(group: range, sizes_bytes: list[int]) -> list[list[int]]:
+    """Rows one by one, the first two bytes being the brackets; all of them where they fit with one bracket less."""
+    if sum(sizes_bytes[row] + 1 for row in group) + 1 <= BODY_CAP_BYTES:
+        return [list(group)]
+    parts: list[list[int]] = [[]]
+    size_bytes = 2
+    for row in group:
+        if size_bytes > 2 and size_bytes + sizes_bytes[row] + 1 > BODY_CAP_BYTES:
+            parts.append([])
+            size_bytes = 2
+        parts[-1].append(row)
+        size_bytes += sizes_bytes[row] + 1
+    return parts
 
 
 def test_law_8_holds_for_a_real_list(tmp_path: Path, bench: Bench, platform: Platform) -> None:

@@ -1,6 +1,8 @@
 """The one table of all numbers, and how it grows."""
 
 import random
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import phone_strings
@@ -67,3 +69,21 @@ def test_library_and_table_agree_on_random_digits_behind_calling_codes():
     for number, ours, settled in zip(numbers, is_valid, is_settled, strict=True):
         if settled:
             assert ours == phonenumbers.is_valid_number(phonenumbers.parse("+" + number)), number
+
+
+def test_threads_that_begin_at_once_share_one_table() -> None:
+    """Ids of one table mean nothing to another. In a process of its own, where nobody has made one yet."""
+    source = (
+        "import threading\n"
+        "from importer.phones.world import world\n"
+        "start, found = threading.Barrier(4), []\n"
+        "def look():\n"
+        "    start.wait(10)\n"
+        "    found.append(world())\n"
+        "threads = [threading.Thread(target=look) for _ in range(4)]\n"
+        "[each.start() for each in threads]\n"
+        "[each.join() for each in threads]\n"
+        "print(len(found), len(set(map(id, found))))\n"
+    )
+    said = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=60)
+    assert said.stdout.split() == ["4", "1"]
