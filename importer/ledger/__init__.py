@@ -53,6 +53,7 @@ __all__ = [
     "Ledger",
     "LedgerReader",
     "OutcomeBook",
+    "Scratch",
     "SendBook",
     "View",
     "count_by_calling_code",
@@ -65,6 +66,8 @@ class Ledger:
 
     **Errors**: LedgerHeld when another process owns it, naming whose; LedgerProblem when the file cannot be used.
     """
+
+    keeps_bodies = True
 
     def __init__(
         self,
@@ -111,7 +114,7 @@ class Ledger:
             self._connection.close()
             raise
         self.store = Store(self._connection, self.path)
-        self.intake = IntakeBook(self.store, least_packed_rows=self._least_packed_rows)
+        self.intake = IntakeBook(self.store, least_packed_rows=self._least_packed_rows, keeps_bodies=self.keeps_bodies)
         self.sends = SendBook(self.store, self.intake)
         self.doubts = DoubtBook(self.store, self.sends)
         self.dnc = DncBook(self.store)
@@ -163,6 +166,20 @@ class Ledger:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Scratch(Ledger):
+    """The ledger of a dry check: nothing of it is sent, and nothing outlives the command.
+
+    So it waits for no disk, and keeps the requests' keys and hashes without their bytes.
+    """
+
+    keeps_bodies = False
+
+    def _open(self) -> None:
+        super()._open()
+        with translated(self.path, "opened"):
+            self._connection.execute("PRAGMA synchronous = 0")
 
 
 class EarlierBook(IntakeBook):

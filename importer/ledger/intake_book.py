@@ -49,8 +49,9 @@ def import_from_row(row: Sequence[Any]) -> Import:
 class IntakeBook:
     """What intake reads and writes."""
 
-    def __init__(self, store: Store, *, least_packed_rows: int = LEAST_ROWS) -> None:
+    def __init__(self, store: Store, *, least_packed_rows: int = LEAST_ROWS, keeps_bodies: bool = True) -> None:
         self._store = store
+        self._keeps_bodies = keeps_bodies
         self._least_packed_rows = least_packed_rows
         self._keys = KeyIndex(store.connection)
         self._phones = PhoneIndex(store.connection)
@@ -503,6 +504,8 @@ class IntakeBook:
                 for batch_id, (batch, span) in numbered
             ],
         )
+        if not self._keeps_bodies:
+            return
         self._store.many(
             "INSERT INTO bodies VALUES (?, ?, ?)",
             ((batch_id, batch.sha256, zlib.compress(batch.body_bytes, 1)) for batch_id, (batch, _) in numbered),

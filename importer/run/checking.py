@@ -20,7 +20,7 @@ import polars as pl
 from importer import keys
 from importer.errors import ListProblem
 from importer.intake import Hygiene, Intake, ListMapping, Plan, make_plan
-from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader
+from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader, Scratch
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, this_process
 from importer.model import Balance, Observer
@@ -168,7 +168,7 @@ def check_list(
         row_list = stack.enter_context(
             open_list(settings.sources, settings.reading, stdin=stdin, spool_dir=Path(folder))
         )
-        scratch = stack.enter_context(Ledger(Path(folder) / "check.db", this_process(""), now_ms=0))
+        scratch = stack.enter_context(Scratch(Path(folder) / "check.db", this_process(""), now_ms=0))
         plan = make_plan(
             row_list.columns,
             phone_column=settings.phone_column,
