@@ -4,7 +4,7 @@ Floor: pure; state and event in, state and effects out, no clock and no I/O. A n
 definite outcomes: everything not on it is *unknown*, as the platform may have acted before the answer was lost, and
 an unknown batch may only go again as the same bytes under the same key. See docs/GUARANTEES.md.
 
-    frozen → armed ⇄ waiting → accepted
+    frozen ⇄ armed ⇄ waiting → accepted
                       ├──→ refused            (definite, never ambiguous, one row)
                       ├──→ split → frozen × n  (definite, never ambiguous)
                       └──→ in_doubt → accepted | frozen, next epoch | refused by a person
@@ -206,6 +206,13 @@ def arm(batch: Batch, arming: Arming, key_since: Arming | None = None) -> Step:
     _expect(batch, State.FROZEN, State.WAITING)
     first = batch.first_armed or key_since or arming
     return Step(batch=replace(batch, state=State.ARMED, first_armed=first, sends=batch.sends + 1, wait_s=0.0))
+
+
+def put_back(armed: Batch, before: Batch) -> Step:
+    """An armed batch that was never handed to the network is again what it was: nothing of this send can exist."""
+    _expect(armed, State.ARMED)
+    _expect(before, State.FROZEN, State.WAITING)
+    return Step(batch=before, reason="put back before it was sent")
 
 
 def recover(batch: Batch) -> Step:

@@ -2,8 +2,10 @@
 
 Floor: sender, above ledger and client. One thread, the caller's, owns the ledger; workers only carry bytes to the
 network and bring the exchange back. Each turn of the loop writes the ended sends and arms the next ones in one commit,
-then hands the armed ones to the workers. A newcomer may look for a resume path: there is none; what an earlier run
-left open is put back, and the loop runs as always (law 9).
+then hands the armed ones to the workers. While all goes well half as many again are armed ahead, so that a worker that
+comes back has its next batch at once and waits for no commit; at the first trouble they are put back, since they never
+left. A newcomer may look for a resume path: there is none; what an earlier run left open is put back, and the loop runs
+as always (law 9).
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from importer.jobids import EvenIds
 from importer.ledger import Ledger
 from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
 from importer.ledger.rescue import record_last
-from importer.ledger.send_book import PackedSendable
+from importer.ledger.send_book import UNSENT, PackedSendable
 from importer.machine import Moment
 from importer.model import Answer, Balance, Exchange, Notice, Observer, SendingProgress
 from importer.protocol import (
@@ -51,6 +53,7 @@ from importer.protocol import (
     expire,
     park,
     passed_ms,
+    put_back,
     renew,
     settle,
 )
@@ -119,6 +122,15 @@ class Returned:
     sendable: Sendable
     exchange: Exchange | None
     failure: BaseException | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Armed:
+    """A batch whose arming is on disk, and what it was before."""
+
+    sendable: Sendable
+    before: Batch
+    arming: Arming
 
 
 class Crew(Protocol):
@@ -212,6 +224,7 @@ class Sender:
         self._flight = Flight(settings.in_flight)
         self._tickets: dict[int, int] = {}
         self._waiting: list[tuple[float, int]] = []
+        self._ahead: deque[_Armed] = deque()  # not handed out yet
         self._ready = _Ready()
         self._last_frozen_id = 0
         self._is_drained = False  # the ledger was asked for more frozen batches and had none
@@ -292,6 +305,10 @@ class Sender:
         settled: list[Settlement] = []
         self._unwritten = settled
         settled.extend(map(self._settled, returned))
+        if not may_arm or not self._may_be_ahead():
+            settled.extend(map(self._put_back, self._ahead))
+            self._ahead.clear()
+        self._hand_out()
         moment = self._now()
         claimed = self._claim() if may_arm and not self._denied else []
         arming = self._arming(moment)
@@ -305,10 +322,27 @@ class Sender:
         self._unwritten = []
         for known in settled:
             self._count(known)
-        for sendable, batch in armed:
-            self._dispatch(replace(sendable, batch=batch), arming)
+        self._ahead.extend(
+            _Armed(sendable=replace(each, batch=batch), before=each.batch, arming=arming) for each, batch in armed
+        )
+        self._hand_out()
         if settled:
             self._report()
+
+    def _hand_out(self) -> None:
+        """Gives the workers what is armed, as many as may be under way."""
+        while self._ahead and self._has_slot():
+            armed = self._ahead.popleft()
+            self._dispatch(armed.sendable, armed.arming)
+
+    def _may_be_ahead(self) -> bool:
+        """True while nothing speaks against sending what is armed as soon as there is a slot.
+
+        Not while rows are counted one by one, and not for a lost ledger's batches, which are older than they look here.
+        """
+        is_calm = self._is_proven and not self._denied and self._time_s() >= self._paused_until_s
+        is_counted = self._settings.rate_rows_s is not None or self._left_rows is not None
+        return is_calm and not is_counted and self._adopted is None
 
     def _collect(self) -> list[Returned]:
         """Waits for something to happen, then takes all that has."""
@@ -355,7 +389,8 @@ class Sender:
         """The batches to arm now. None while the pace or the platform asks to wait: arming starts the key's clock."""
         claimed: list[Sendable] = []
         self._claimed_ids = set()
-        slots = self._slots() - len(self._in_flight)
+        ahead = self._slots() // 2 if self._may_be_ahead() else 0
+        slots = self._slots() + ahead - len(self._in_flight) - len(self._ahead)
         while len(claimed) < slots:
             now_s = self._time_s()
             if now_s < max(self._pace.next_s, self._paused_until_s):
@@ -545,22 +580,24 @@ class Sender:
             self._quiet_since_s = self._time_s()
         if sendable.batch.sends > 1:
             self._retries += 1
-        is_ambiguous = sendable.batch.is_ambiguous
-        since, clock = (sendable.batch.first_armed or arming, self._clock) if is_ambiguous else (arming, None)
-        self._crew.start(lambda: self._carry(sendable, since, clock))
+        clock = self._clock if sendable.batch.is_ambiguous else None
+        self._crew.start(lambda: self._carry(sendable, arming, clock))
 
-    def _carry(self, sendable: Sendable, since: Arming, clock: ServerClock | None) -> Returned:
+    def _carry(self, sendable: Sendable, arming: Arming, clock: ServerClock | None) -> Returned:
         """In a worker: the exchange, with one last look at the time directly before the first byte.
 
-        `since` is the key's first arming where an earlier send may have been carried out, else this one: how long ago
-        that was this machine's own clock tells, however much a jump has left uncertain of the platform's.
+        The key's age counts from its first arming where an earlier send may have been carried out, else from this one:
+        how long ago that was this machine's own clock tells, however much a jump has left uncertain of the platform's.
+        Nothing leaves long after its arming, for what is on its way is judged by when it was armed.
         """
-        window = self._settings.window
+        window, batch = self._settings.window, sendable.batch
+        since = (batch.first_armed or arming) if batch.is_ambiguous else arming
 
         def last_look() -> bool:
             moment = self._now()
             age = age_ms(since, clock, moment.boot_ms, moment.boot_id)
-            return age is not None and window.is_open(age)
+            waited_ms = moment.boot_ms - arming.boot_ms
+            return age is not None and window.is_open(age) and waited_ms <= window.request_s * 1000
 
         try:
             exchange = self._carrier.send_batch(sendable.body_bytes, sendable.request_key, last_look=last_look)
@@ -596,6 +633,21 @@ class Sender:
             elapsed_ms=int(exchange.elapsed_s * 1000),
             receipt=_receipt(outcome) if step.batch.state in (State.ACCEPTED, State.REFUSED) else None,
             parts=self._parts(sendable, step.parts),
+        )
+
+    @staticmethod
+    def _put_back(ahead: _Armed) -> Settlement:
+        """The end of a send that never began."""
+        step = put_back(ahead.sendable.batch, ahead.before)
+        return Settlement(
+            sendable=ahead.sendable,
+            after=step.batch,
+            reason=step.reason,
+            outcome=UNSENT,
+            status=None,
+            server_date_ms=None,
+            elapsed_ms=0,
+            receipt=None,
         )
 
     def _unseen(self, outcome: Outcome) -> Outcome:
@@ -654,7 +706,7 @@ class Sender:
         rows, state = each.after.size_rows, each.after.state
         if state is State.WAITING:
             heapq.heappush(self._waiting, (self._time_s() + each.after.wait_s, each.sendable.id))
-        elif state is State.SPLIT:
+        elif state in (State.SPLIT, State.FROZEN):
             self._refetch()
         else:
             changed = {str(state): getattr(self._balance, str(state)) + rows}

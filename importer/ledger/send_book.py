@@ -27,6 +27,8 @@ _BATCH_COLUMNS = (
     "b.first_boot_id"
 )
 
+UNSENT = "not executed: put back"  # how the send of a batch ends that was armed ahead and never handed out
+
 # Sends that may have been carried out; the names are those of the sender's outcomes.
 _MAYBE = "outcome IS NULL OR outcome IN ('interrupted') OR outcome LIKE 'unknown%' OR outcome LIKE 'doubtful%'"
 
@@ -161,11 +163,14 @@ class SendBook:
             self._store.change_one("UPDATE batches SET request_key = ? WHERE id = ?", [key, sendable.id])
 
     def outcomes(self, sendable: Sendable, limit: int) -> list[tuple[int, str]]:
-        """When the last sends of a batch's present epoch were armed and how they ended, newest first."""
+        """When the last sends of a batch's present epoch were armed and how they ended, newest first.
+
+        Those that were put back before they began say nothing, and are left out.
+        """
         rows = self._store.all(
             "SELECT armed_ms, outcome FROM sends WHERE batch_id = ? AND epoch = ? AND ended_ms IS NOT NULL "
-            "ORDER BY id DESC LIMIT ?",
-            [sendable.id, sendable.batch.epoch, limit],
+            "AND outcome <> ? ORDER BY id DESC LIMIT ?",
+            [sendable.id, sendable.batch.epoch, UNSENT, limit],
         )
         return [(armed_ms, outcome) for armed_ms, outcome in rows]
 

@@ -33,6 +33,14 @@ PHONES = ("12015550100", "12015550101")
 Key = tuple[int, int]  # batch, generation
 
 
+class Was(NamedTuple):
+    """What a batch was when it was armed, ages aside: they go on."""
+
+    state: State
+    has_first: bool
+    has_key: bool
+
+
 class B(NamedTuple):
     """A batch as it is on disk, with what the process has under way of it. Ages in units, OLDEST at most."""
 
@@ -44,6 +52,7 @@ class B(NamedTuple):
     is_later_epoch: bool = False
     generation: int = 0
     stage: str = ""  # of this process: armed, sent; early is the planted bug of sending before arming
+    was: Was | None = None  # while it may be put back
 
 
 class Message(NamedTuple):
@@ -102,6 +111,7 @@ class Rules:
     quiet_units: int = QUIET
     is_quiet_from_arming: bool = False
     has_wall_clock: bool = False
+    put_back_from: frozenset[str] = frozenset({"armed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +242,8 @@ class Machine:
             yield from self._last_look(world, number, batch)
         elif batch.state in (State.FROZEN, State.WAITING):
             yield from self._next(world, number, batch)
+        if batch.was is not None and batch.stage in self._rules.put_back_from:
+            yield "put back", _with(_unawaited(world, _key(number, batch)), number, _put_back(batch, batch.was))
         if batch.stage == "sent" and any(m.is_awaited and m.key == _key(number, batch) for m in world.messages):
             given_up = _unawaited(world, _key(number, batch))
             yield "timeout", self._settled(given_up, number, _nothing("timeout", is_sent=True))
@@ -254,7 +266,8 @@ class Machine:
 
     def _armed(self, batch: B) -> B:
         armed = self._step("arm", batch)[0]
-        return armed._replace(key_age=0 if batch.key_age is None else batch.key_age)
+        was = Was(batch.state, batch.first_age is not None, batch.key_age is not None)
+        return armed._replace(key_age=0 if batch.key_age is None else batch.key_age, was=was)
 
     def _last_look(self, world: World, number: int, batch: B) -> Iterator[Move]:
         """Directly before the write: the age again, of the key if it may be known to the platform, else of this arming.
@@ -265,7 +278,8 @@ class Machine:
             yield "too late", self._settled(world, number, _nothing("too-late", is_sent=False))
             return
         yield "connection refused", self._settled(world, number, _nothing("refused", is_sent=False))
-        sent = _with(world, number, batch._replace(stage="sent"))
+        was = batch.was if "sent" in self._rules.put_back_from else None
+        sent = _with(world, number, batch._replace(stage="sent", was=was))
         yield "send", _posted(sent, _key(number, batch))
 
     def _is_in_window(self, age: int | None) -> bool:
@@ -403,7 +417,17 @@ def _as_kept(before: B, step: Step) -> B:
         is_later_epoch=after.epoch > 0,
         generation=after.generation,
         stage="",
+        was=None,
     )
+
+
+def _put_back(armed: B, was: Was) -> B:
+    before = armed._replace(
+        state=was.state,
+        first_age=armed.first_age if was.has_first else None,
+        key_age=armed.key_age if was.has_key else None,
+    )
+    return _as_kept(before, protocol.put_back(_as_protocol(armed), _as_protocol(before)))
 
 
 # --- small steps of the world -----------------------------------------------------------------------------------------
@@ -428,7 +452,7 @@ def _unawaited(world: World, key: Key) -> World:
 
 def _crashed(world: World) -> World:
     return world._replace(
-        batches=tuple(batch._replace(stage="") for batch in world.batches),
+        batches=tuple(batch._replace(stage="", was=None) for batch in world.batches),
         messages=tuple(sorted(message._replace(is_awaited=False) for message in world.messages)),
         is_up=False,
         quiet_age=None,
@@ -569,6 +593,7 @@ PLANTED: dict[str, Rules] = {
     "quiet period from the arming": Rules(is_quiet_from_arming=True),
     "sent again blindly": Rules(expire=_blind_expire),
     "a new day for an old key": Rules(arm=_forgetful_arm),
+    "put back after it was sent": Rules(put_back_from=frozenset({"armed", "sent"})),
 }
 
 

@@ -228,6 +228,87 @@ def sender(
     )
 
 
+class Sleepy:
+    """A carrier before whose first requests the machine sleeps, once each."""
+
+    def __init__(self, world: World, willing: Carrier, nights: int) -> None:
+        self._world = world
+        self._willing = willing
+        self._nights = nights
+
+    def send_batch(self, body: bytes, key: str, *, last_look: Callable[[], bool]) -> Exchange:
+        if self._nights:
+            self._nights -= 1
+            self._world.passes(20 * 3_600_000)
+        return self._willing.send_batch(body, key, last_look=last_look)
+
+
+def test_nothing_leaves_long_after_it_was_armed(singles: Prepared, world: World) -> None:
+    """The machine slept for 20 hours between an arming and its send: the key was good for three hours more.
+
+    Later epochs judge by the arming whether a send can still be on its way, so that request must not leave: it is armed
+    anew. One that left was found absent and cut, and its late arrival called a row that counted as refused.
+    """
+    with opened(singles, world) as ledger:
+        willing = Willing(world)
+        slept = sender(ledger, singles, world, carrier=Sleepy(world, willing, 1)).run()
+        assert (slept.ending, willing.keys) == ("away", [])
+        result = sender(ledger, singles, world, carrier=willing).run()
+        assert (result.ending, result.balance.accepted) == ("done", 3)
+        read = ledger.store.connection.execute
+        assert read("SELECT count(*) FROM sends WHERE outcome = 'not executed: too-late'").fetchone() == (1,)
+        waited = "SELECT max(ended_ms - armed_ms) FROM sends WHERE outcome = 'accepted'"
+        assert read(waited).fetchone()[0] < 90_000
+
+
+class Stopping:
+    """A carrier after whose n-th request the run is asked to stop."""
+
+    def __init__(self, willing: Carrier, after: int) -> None:
+        self._willing = willing
+        self._left = after
+
+    def is_stopping(self) -> bool:
+        return self._left <= 0
+
+    def send_batch(self, body: bytes, key: str, *, last_look: Callable[[], bool]) -> Exchange:
+        self._left -= 1
+        return self._willing.send_batch(body, key, last_look=last_look)
+
+
+def test_what_was_armed_ahead_is_put_back_as_it_was_when_the_run_stops(tmp_path: Path, world: World) -> None:
+    """It never left: so it may be cut, thawed and held against do-not-call lists as if nothing had been."""
+    made = prepared(tmp_path / "list", invented_rows(40, shared=0), 1)
+    with opened(made, world) as ledger:
+        willing = Willing(world)
+        stopping = Stopping(willing, 3)
+        moment = world.moment()
+        result = Sender(
+            ledger=ledger,
+            import_id=made.an_import.id,
+            key_seed=made.campaign.key_seed,
+            carrier=stopping,
+            settings=SendSettings(),
+            observer=NOBODY_LISTENS,
+            now=world.moment,
+            is_stopping=stopping.is_stopping,
+            server_clock=protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
+            crew=lambda size: SeededCrew(world, size),
+        ).run()
+        read = ledger.store.connection.execute
+        back = read("SELECT batch_id FROM sends WHERE outcome = 'not executed: put back'").fetchall()
+        assert result.ending == "stopped"
+        assert back
+        assert result.balance.accepted == len(willing.keys)
+        assert result.balance.pending == 40 - len(willing.keys)
+        untouched = "state = 'frozen' AND sends = 0 AND epoch = 0 AND first_boot_id IS NULL"
+        for (batch_id,) in back:
+            assert read(f"SELECT {untouched} FROM batches WHERE id = ?", [batch_id]).fetchone() == (1,)
+        again = sender(ledger, made, world, carrier=willing).run()
+        assert (again.ending, again.balance.accepted) == ("done", 40)
+        assert len(willing.keys) == len(set(willing.keys)) == 40
+
+
 class Nobody:
     """A carrier that must not be asked."""
 
