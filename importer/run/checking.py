@@ -19,7 +19,7 @@ import polars as pl
 
 from importer import keys
 from importer.errors import ListProblem
-from importer.intake import Hygiene, Intake, ListMapping, Plan, make_plan
+from importer.intake import Hygiene, Intake, ListMapping, Plan
 from importer.ledger import EarlierBook, IntakeBook, Ledger, LedgerReader, Scratch
 from importer.ledger.records import Campaign, Import
 from importer.machine import Moment, this_process
@@ -36,7 +36,7 @@ from importer.run.judging import (
     doubtful_bare_rows,
     judge_balance,
 )
-from importer.run.settings import Checks, HoldBack, Target
+from importer.run.settings import Checks, HoldBack, Target, plan_of
 from importer.sources import Position, ReadOptions, RowList, open_list
 
 EXAMPLES_PER_REASON = 3
@@ -169,16 +169,7 @@ def check_list(
             open_list(settings.sources, settings.reading, stdin=stdin, spool_dir=Path(folder))
         )
         scratch = stack.enter_context(Scratch(Path(folder) / "check.db", this_process(""), now_ms=0))
-        plan = make_plan(
-            row_list.columns,
-            phone_column=settings.phone_column,
-            once_per=settings.once_per or "row",
-            rules=settings.rules,
-            region_column=settings.region_column,
-            not_if_called_within_s=settings.hold_back.not_if_called_within_s,
-            mapping=settings.mapping,
-            is_splitting=settings.is_splitting,
-        )
+        plan = plan_of(settings, row_list.columns)
         reader = stack.enter_context(_real_ledger(settings))
         earlier, seed = _earlier(settings, reader)
         scratch.dnc.also(read_suppressions(settings.hold_back, settings.rules.region, Path(folder), observer))

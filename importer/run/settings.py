@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from importer.client import Secret
 from importer.intake import ListMapping, Plan, make_plan
@@ -20,6 +20,9 @@ from importer.sender import SendSettings
 from importer.shards import Shard
 from importer.sources import ReadOptions
 from importer.summary import Allowance
+
+if TYPE_CHECKING:
+    from importer.run.checking import CheckSettings
 
 DEFAULT_BATCH_ROWS = 250
 VIA_LIST, VIA_PHONE = "addPhones", "addPhone"
@@ -224,8 +227,11 @@ class RunReport:
     reconciled: Reconciled | None = None
 
 
-def plan_of(settings: RunSettings, columns: Sequence[str]) -> Plan:
-    """The plan of a run for a list with these columns. **Errors**: UsageProblem for a column that is not there."""
+def plan_of(settings: RunSettings | CheckSettings, columns: Sequence[str]) -> Plan:
+    """The plan of a run, or of a dry one, for a list with these columns.
+
+    **Errors**: UsageProblem for a column that is not there.
+    """
     return make_plan(
         columns,
         phone_column=settings.phone_column,
