@@ -269,5 +269,4 @@ PLANTED: dict[str, Parts] = {
     "blindly again": Parts(sender=BlindlyAgain, window=ENDLESS),
     "no quiet period": Parts(quiet_s=0.0),
     "other keys at once": Parts(sender=HastyParts),
-    "an old verdict stands": Parts(sender=OldVerdicts),
 }

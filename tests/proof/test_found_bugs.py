@@ -23,7 +23,7 @@ from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sender import Adoption, Carrier, Sender, SendSettings
 
 from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared
-from .planted import NoRivals
+from .planted import NoRivals, OldVerdicts
 from .world import START_MS, Napping, SeededCrew, World
 
 
@@ -211,9 +211,10 @@ def sender(
     first_rows: int | None = None,
     carrier: Carrier | None = None,
     clock: protocol.ServerClock | None = None,
+    kind: type[Sender] = Sender,
 ) -> Sender:
     moment = world.moment()
-    return Sender(
+    return kind(
         ledger=ledger,
         import_id=made.an_import.id,
         key_seed=made.campaign.key_seed,
@@ -226,6 +227,27 @@ def sender(
         adopted=adopted,
         crew=lambda size: SeededCrew(world, size),
     )
+
+
+@pytest.mark.parametrize(("kind", "in_doubt"), [(Sender, 1), (OldVerdicts, 0)])
+def test_a_verdict_too_old_to_trust_is_asked_for_again(
+    singles: Prepared, world: World, kind: type[Sender], in_doubt: int
+) -> None:
+    """Found absent while its request could still arrive, and left lying until its key was forgotten.
+
+    A sender that trusts the old verdict, a planted bug too rare for the simulation, sends it: a late arrival since then
+    would be called twice.
+    """
+    with opened(singles, world) as ledger:
+        sent(ledger, world, 1)
+        parked(ledger, world, 1)
+        doubt = ledger.doubts.doubt_of(1)
+        assert doubt is not None
+        question = Question(asked_ms=world.moment().unix_ms, from_ms=0, to_ms=0, campaign_status="inProgress")
+        ledger.doubts.settle_absent(doubt, protocol.absent(doubt.sendable.batch), question, is_for_good=False)
+        world.passes(30 * 3_600_000)
+        result = sender(ledger, singles, world, carrier=Willing(world), kind=kind).run()
+        assert (result.balance.in_doubt, result.balance.accepted) == (in_doubt, 3 - in_doubt)
 
 
 class Sleepy:
