@@ -742,7 +742,10 @@ class _Ready:
         return each.unpacked() if isinstance(each, PackedSendable) else each.result()
 
     def clear(self) -> None:
-        """Forgets them."""
+        """Forgets them; those that were not begun to be unpacked need not be."""
+        for each in self._waiting:
+            if isinstance(each, Future):
+                each.cancel()
         self._waiting.clear()
 
     def close(self) -> None:
