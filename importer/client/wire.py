@@ -14,7 +14,9 @@ import select
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -341,10 +343,45 @@ def _as_httpx() -> Iterator[None]:
     raise kind(said)
 
 
-class _Body(httpx.SyncByteStream):
-    """The answer's bytes as they come, under the same watch."""
+class _Lines:
+    """As many connections as may be open, each in a pool of its own that one request at a time uses.
 
-    def __init__(self, answered: httpcore.Response, watch: Watch, current: _Current) -> None:
+    One pool of them all asks every idle connection, before and after each request and under one lock, whether the
+    server hung up. The line used last is used first, so that the others may grow old.
+    """
+
+    def __init__(self, make: Callable[[], httpcore.ConnectionPool], size: int) -> None:
+        self._make = make
+        self._free: deque[httpcore.ConnectionPool] = deque()
+        self._made: list[httpcore.ConnectionPool] = []
+        self._room = threading.BoundedSemaphore(size)
+
+    def take(self, wait_s: float | None) -> httpcore.ConnectionPool:
+        """A line nobody uses; to be given back. **Errors**: httpcore.PoolTimeout when none was free in time."""
+        if not self._room.acquire(timeout=wait_s):
+            raise httpcore.PoolTimeout("no connection was free in time")
+        with contextlib.suppress(IndexError):
+            return self._free.pop()
+        made = self._make()
+        self._made.append(made)
+        return made
+
+    def give_back(self, line: httpcore.ConnectionPool) -> None:
+        """Ends a use."""
+        self._free.append(line)
+        self._room.release()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        for line in self._made:
+            line.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The answer's bytes as they come, under the same watch. `end` is called once, when it is closed."""
+
+    def __init__(self, answered: httpcore.Response, watch: Watch, current: _Current, end: Callable[[], None]) -> None:
+        self._end: Callable[[], None] | None = end
         self._stream: Any = answered.stream
         self._connection = answered.extensions["network_stream"]
         self._watch = watch
@@ -359,29 +396,35 @@ class _Body(httpx.SyncByteStream):
         """Gives the connection back, or closes it when the answer was not read to its end."""
         if isinstance(self._connection, _Stream):
             self._connection.leave()
-        self._stream.close()
+        try:
+            self._stream.close()
+        finally:
+            end, self._end = self._end, None
+            if end is not None:
+                end()
 
 
 class WatchedTransport(httpx.BaseTransport):
     """An httpx transport to one origin whose every socket step obeys the request's Watch.
 
-    Safe for threads: the pool is, and each thread has its own current watch. Nothing is ever sent twice: the pool
-    is told no retries, and it only retries connecting anyway.
+    Safe for threads: a line has one user at a time, and each thread its own current watch. Nothing is ever sent twice:
+    the pools are told no retries, and only retry connecting anyway.
     """
 
     def __init__(
         self, *, is_tls: bool, connections: int, ca_file: Path | None = None, proxy: httpcore.Proxy | None = None
     ) -> None:
         self._current = _Current()
-        self._pool = httpcore.ConnectionPool(
+        make = partial(
+            httpcore.ConnectionPool,
             ssl_context=tls_context(ca_file) if is_tls else None,
             proxy=proxy,
-            max_connections=connections,
-            max_keepalive_connections=connections,
+            max_connections=1,
             keepalive_expiry=IDLE_LIMIT_S,
             retries=0,
             network_backend=_Backend(self._current, is_tls_expected=is_tls),
         )
+        self._lines = _Lines(make, connections)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer's head, its body still to be read. **Errors**: httpx.TransportError and its kinds."""
@@ -396,17 +439,22 @@ class WatchedTransport(httpx.BaseTransport):
             extensions={"timeout": {"pool": _pool_wait_s(watch)}},
         )
         with _as_httpx():
-            answered = self._pool.handle_request(asked)
+            line = self._lines.take(_pool_wait_s(watch))
+            try:
+                answered = line.handle_request(asked)
+            except BaseException:
+                self._lines.give_back(line)
+                raise
         return httpx.Response(
             status_code=answered.status,
             headers=answered.headers,
-            stream=_Body(answered, watch, self._current),
+            stream=_Body(answered, watch, self._current, lambda: self._lines.give_back(line)),
             extensions={WATCH: watch},
         )
 
     def close(self) -> None:
         """Closes every connection."""
-        self._pool.close()
+        self._lines.close()
 
 
 def _pool_wait_s(watch: Watch) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import threading
@@ -187,6 +188,27 @@ def test_waiting_for_a_connection_ends_with_the_deadline_and_sends_nothing() -> 
         may_answer.set()
         assert answer_of(first.result()).status == 200
         assert len(server.requests) == 1
+
+
+def test_no_more_connections_are_open_than_said_and_each_is_used_again() -> None:
+    """Eight threads, thirty requests, three connections; one after the other needs one."""
+
+    def patient(connection: socket.socket, server: Server) -> None:
+        with contextlib.suppress(OSError):
+            while read_request(connection, server):
+                time.sleep(0.005)
+                connection.sendall(reply())
+
+    with (
+        serving(patient) as server,
+        CallsApi(server.origin, TOKEN, transport=WatchedTransport(is_tls=False, connections=3)) as api,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        alone = [answer_of(api.send_batch(BODY, f"alone-{each}")).status for each in range(5)]
+        assert (alone, server.connections) == ([200] * 5, 1)
+        together = pool.map(lambda each: answer_of(api.send_batch(BODY, f"key-{each}")).status, range(30))
+        assert list(together) == [200] * 30
+        assert (server.connections, len(server.requests)) == (3, 35)
 
 
 # --- something may have been sent -----------------------------------------------------------------------------------
