@@ -117,10 +117,11 @@ class SendResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Returned:
-    """A worker's result, or the failure of a worker, which is a bug and is raised again where it is seen."""
+    """A worker's result and what it says, or the failure of a worker: a bug, raised again where it is seen."""
 
     sendable: Sendable
     exchange: Exchange | None
+    outcome: Outcome | None = None
     failure: BaseException | None = None
 
 
@@ -601,17 +602,17 @@ class Sender:
 
         try:
             exchange = self._carrier.send_batch(sendable.body_bytes, sendable.request_key, last_look=last_look)
-            return Returned(sendable=sendable, exchange=exchange)
+            return Returned(sendable=sendable, exchange=exchange, outcome=classify(exchange, batch.size_rows))
         except BaseException as failure:  # noqa: BLE001 - carried to the loop and raised there
             return Returned(sendable=sendable, exchange=None, failure=failure)
 
     # --- settling -----------------------------------------------------------------------------------------------------
 
     def _settled(self, returned: Returned) -> Settlement:
-        sendable, exchange = returned.sendable, returned.exchange
-        assert exchange is not None  # noqa: S101 - a failure was raised when it was collected
+        sendable, exchange, said = returned.sendable, returned.exchange, returned.outcome
+        assert exchange is not None and said is not None  # noqa: PT018, S101 - a failure was raised when it was collected
         del self._in_flight[sendable.id]
-        batch, outcome = sendable.batch, self._unseen(classify(exchange, sendable.batch.size_rows))
+        batch, outcome = sendable.batch, self._unseen(said)
         phones: tuple[str, ...] = ()
         if isinstance(outcome, Refused):
             phones = tuple(phones_of(items_of(sendable.body_bytes)))

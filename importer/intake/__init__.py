@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from importer.intake.ahead import ahead
-from importer.intake.cut import cut
+from importer.intake.cut import Items, cut
 from importer.intake.mapping import ListMapping, read_mapping
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
 from importer.intake.sift import Hygiene, Sifted, sift
 from importer.intake.slicing import SlicedList
 from importer.ledger import IntakeBook
+from importer.ledger.packs import PackRuns
 from importer.ledger.records import Campaign, Import, IntakeChunk, Leftover
 from importer.model import Observer, ReadingProgress
 from importer.phones import METADATA_VERSION
@@ -39,6 +42,9 @@ __all__ = [
     "make_plan",
     "read_mapping",
 ]
+
+
+CUTTERS = 3  # one that cuts, two that pack
 
 
 class IntakeStopped(Exception):
@@ -74,14 +80,19 @@ class Intake:
         if sliced is not None:
             sliced.judge_fit(self.plan, self.shard)
         book = self.books[0]
-        run = _Running(self, an_import, book.leftovers(an_import))
         start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
-        with closing(ahead(self.row_list.chunks(start), lambda chunk: self._prepared(chunk, an_import))) as chunks:
-            for file_no, prepared in chunks:
+        has_earlier = any(book.has_earlier_rows(an_import) for book in self.books)
+        prepared = partial(self._prepared, an_import=an_import, is_likely_new=not has_earlier)
+        with (
+            ThreadPoolExecutor(CUTTERS, thread_name_prefix="cut") as cutters,
+            closing(ahead(self.row_list.chunks(start), prepared)) as chunks,
+        ):
+            run = _Running(self, an_import, cutters, has_earlier=has_earlier)
+            for file_no, chunk in chunks:
                 if self.is_stopping():
                     raise IntakeStopped
-                run.add(file_no, prepared)
-        run.flush()
+                run.add(file_no, chunk)
+            run.flush()
         if sliced is not None:
             sliced.judge_elsewhere(run.elsewhere_rows)
         return book.complete_source(
@@ -91,22 +102,30 @@ class Intake:
             now_ms=self.now_ms(),
         )
 
-    def _prepared(self, chunk: Chunk, an_import: Import) -> tuple[int, Prepared]:
+    def _prepared(self, chunk: Chunk, an_import: Import, *, is_likely_new: bool) -> tuple[int, Prepared]:
         """A chunk, judged and keyed, with the number of its file."""
-        made = prepare(chunk, self.plan, seed=self.campaign.key_seed, round_name=an_import.round, shard=self.shard)
+        made = prepare(
+            chunk,
+            self.plan,
+            seed=self.campaign.key_seed,
+            round_name=an_import.round,
+            shard=self.shard,
+            is_likely_new=is_likely_new,
+        )
         return chunk.file_no, made
 
 
 class _Running:
     """Intake between its first chunk and its last: the leftovers, the facts and the next free row id."""
 
-    def __init__(self, intake: Intake, an_import: Import, leftovers: Sequence[Leftover]) -> None:
+    def __init__(self, intake: Intake, an_import: Import, cutters: ThreadPoolExecutor, *, has_earlier: bool) -> None:
+        self._cutters = cutters
         self._intake = intake
         self._import = an_import
-        self._leftover = _frame_of(leftovers)
+        self._leftover = _frame_of(intake.books[0].leftovers(an_import))
         self._place = (an_import.next_file_no, an_import.next_row_no)
         self._facts = _Facts(an_import.facts)
-        self._has_earlier = any(book.has_earlier_rows(an_import) for book in intake.books)
+        self._has_earlier = has_earlier
         self._next_row_id = max(intake.books[0].next_row_id(), int(an_import.facts.get("next_row_id", 0)))
         self._read_rows = an_import.read_rows
         self._rejected_rows = 0
@@ -129,7 +148,12 @@ class _Running:
         self._place = (file_no, prepared.last_row_no + 1)
         size = self._import.batch_size_rows
         whole_rows = sifted.fresh.height // size * size
-        self._commit(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted)
+        items = prepared.items
+        if items is not None and sifted.fresh.height == self._leftover.height + prepared.good.height:
+            items = items.after(self._leftover["item"].to_list())
+        else:
+            items = None  # some rows were taken out
+        self._commit(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted, items)
         self._report(prepared, sifted)
 
     @property
@@ -145,17 +169,34 @@ class _Running:
     def flush(self) -> None:
         """Freezes what is left over at the end of the list."""
         if self._leftover.height:
-            self._commit(self._leftover, self._leftover.clear(), None, None)
+            self._commit(self._leftover, self._leftover.clear())
 
     def _commit(
-        self, enough: pl.DataFrame, left: pl.DataFrame, prepared: Prepared | None, sifted: Sifted | None
+        self,
+        enough: pl.DataFrame,
+        left: pl.DataFrame,
+        prepared: Prepared | None = None,
+        sifted: Sifted | None = None,
+        items: Items | None = None,
     ) -> None:
-        pieces = cut(enough, self._import.batch_size_rows, self._intake.campaign.key_seed)
+        cutting = self._cutters.submit(
+            cut,
+            enough,
+            self._import.batch_size_rows,
+            self._intake.campaign.key_seed,
+            items=items,
+            is_packed=self._intake.books[0].keeps_bodies,
+            spread=self._cutters.map,
+        )
+        runs = PackRuns(enough) if enough.height else None  # made while the batches are
+        leftovers = [Leftover(**row) for row in left.iter_rows(named=True)]
+        pieces = cutting.result()
         chunk = IntakeChunk(
             first_row_id=self._next_row_id,
             rows=enough,
+            runs=runs,
             members=pieces.members,
-            leftovers=[Leftover(**row) for row in left.iter_rows(named=True)],
+            leftovers=leftovers,
             batches=pieces.batches,
             rejects=prepared.rejects if prepared else (),
             skips=sifted.skips if sifted else {},
@@ -199,25 +240,13 @@ class _Facts:
 
     def add(self, prepared: Prepared, sifted: Sifted) -> None:
         """Counts a chunk."""
-        judged = prepared.judged
-        for name, column in (("regions", "region"), ("types", "type"), ("warnings", "warning")):
-            self._count(name, judged.filter(pl.col("reason").is_null())[column])
-        self._counts["numbers"].update(
-            checked=judged.height,
-            fallback=int(judged["is_fallback"].sum()),
-            ambiguous_bare=int(judged["is_ambiguous_bare"].sum()),
-            own_code_bare=int(judged["is_own_code_bare"].sum()),
-            came_back=sifted.came_back_rows,
-            split_off=prepared.more_rows,
-        )
+        for name, counts in prepared.told.items():
+            self._counts[name].update(counts)
+        self._counts["numbers"].update(came_back=sifted.came_back_rows, split_off=prepared.more_rows)
         if prepared.elsewhere_rows:
             self._counts["numbers"]["elsewhere"] += prepared.elsewhere_rows
         room = 200 - len(self._came_back)
         self._came_back += [list(pair) for pair in sifted.came_back[: max(room, 0)]]
-
-    def _count(self, name: str, column: pl.Series) -> None:
-        counted = column.cast(pl.String).drop_nulls().value_counts()
-        self._counts[name].update(dict(counted.iter_rows()))
 
     def count(self, name: str) -> int:
         """One of the numbers counted so far."""

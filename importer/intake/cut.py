@@ -7,15 +7,19 @@ look no further than the block. A batch heavier than the byte cap is cut where t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from importer.ledger.records import NewBatch
 
+Places = npt.NDArray[np.int64]
+Spread = Callable[[Callable[[Sequence[int]], NewBatch], Iterable[Sequence[int]]], Iterable[NewBatch]]
 BODY_CAP_BYTES = 256 * 1024
 _T = TypeVar("_T")
 
@@ -28,27 +32,58 @@ class Cut:
     members: list[Sequence[int]]
 
 
-def cut(good: pl.DataFrame, batch_size_rows: int, seed: str) -> Cut:
-    """Cuts rows (`phone`, `row_key`, `item`; list order) into batches.
+def cut(
+    good: pl.DataFrame,
+    batch_size_rows: int,
+    seed: str,
+    *,
+    items: Items | None = None,
+    is_packed: bool = False,
+    spread: Spread = map,
+) -> Cut:
+    """Cuts rows (`phone`, `row_key`, `item`; list order) into batches, packed at once if they are to be kept.
 
+    `items` are those of the rows, where they were put together already; others may follow them. `spread` maps as `map`
+    does, perhaps over threads: most of what is done for a batch is outside of the interpreter.
     **Law** `test_law_2_same_list_same_requests`, `test_law_8_one_row_per_phone_per_request`.
     """
-    keys, items = good["row_key"].to_list(), _Items(good["item"])
-    members = [part for group in _groups(good["phone"], batch_size_rows) for part in items.under_cap(group)]
-    batches = [NewBatch.of_body(seed, _taken(keys, part), items.body(part)) for part in members]
-    return Cut(batches=batches, members=members)
+    keys, together = good["row_key"].to_list(), items or Items.of(good["item"])
+    members = [part for group in _groups(good["phone"], batch_size_rows) for part in together.under_cap(group)]
+
+    def frozen(part: Sequence[int]) -> NewBatch:
+        return NewBatch.of_body(seed, _taken(keys, part), together.body(part), is_packed=is_packed)
+
+    return Cut(batches=list(spread(frozen, members)), members=members)
 
 
 def _taken(values: list[_T], rows: Sequence[int]) -> list[_T]:
     return values[rows.start : rows.stop] if isinstance(rows, range) else [values[row] for row in rows]
 
 
-class _Items:
-    """Request items as one text with commas between: the bytes of a batch of neighbours are a piece of it."""
+class Items:
+    """Request items as one text with commas between: the bytes of a batch of neighbours are a piece of it.
 
-    def __init__(self, items: pl.Series) -> None:
-        self._text = str(items.str.join(",").item() or "").encode()
-        self._ends = (items.str.len_bytes().cast(pl.Int64) + 1).cum_sum().to_list()  # each behind its comma
+    **Shapes**: `ends[i]` is where item i ends, behind its comma; the last comma is not there.
+    """
+
+    def __init__(self, text: bytes, ends: Places) -> None:
+        self._text = text
+        self._ends = ends
+
+    @classmethod
+    def of(cls, items: pl.Series) -> Items:
+        """A column of items."""
+        text = bytes(items.str.join(",").cast(pl.Binary).item() or b"")
+        return cls(text, (items.str.len_bytes().cast(pl.Int64) + 1).cum_sum().to_numpy())
+
+    def after(self, few: Sequence[str]) -> Items:
+        """These behind a few others."""
+        if not few:
+            return self
+        texts = [each.encode() for each in few]
+        ends = np.cumsum([len(each) + 1 for each in texts])
+        text = b",".join([*texts, self._text] if len(self._ends) else texts)
+        return Items(text, np.concatenate([ends, self._ends + ends[-1]]))
 
     def body(self, rows: Sequence[int]) -> bytes:
         """The array of these rows' items: what `body.batch_body` makes of them."""
@@ -71,20 +106,20 @@ class _Items:
     def _spans(self, rows: Sequence[int]) -> list[tuple[int, int]]:
         """Where these rows stand in the text: neighbours as one."""
         if isinstance(rows, range):
-            return [(self._begin(rows[0]), self._ends[rows[-1]])]
+            return [(self._begin(rows[0]), int(self._ends[rows[-1]]))]
         return self._spans_of_each(rows)
 
     def _spans_of_each(self, rows: Sequence[int]) -> list[tuple[int, int]]:
-        return [(self._begin(row), self._ends[row]) for row in rows]
+        return [(self._begin(row), int(self._ends[row])) for row in rows]
 
     def _begin(self, row: int) -> int:
-        return self._ends[row - 1] if row else 0
+        return int(self._ends[row - 1]) if row else 0
 
 
 def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:
     """Row indices of each batch before the byte cap; a range wherever no number repeats within the block."""
     blocks = [range(at, min(at + batch_size_rows, phone.len())) for at in range(0, phone.len(), batch_size_rows)]
-    if phone.n_unique() == phone.len():
+    if len(np.unique(phone.to_numpy())) == phone.len():  # not by polars: its threads have enough to do meanwhile
         return list(blocks)
     apart = _apart(phone, batch_size_rows)
     return [group for number, block in enumerate(blocks) for group in apart.get(number, [block])]

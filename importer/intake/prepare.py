@@ -13,6 +13,7 @@ import polars as pl
 
 from importer import phones
 from importer.body import item_column
+from importer.intake.cut import Items
 from importer.intake.plan import Plan
 from importer.intake.shaping import Shaped, shape
 from importer.intake.share import share
@@ -39,21 +40,30 @@ GOOD_SCHEMA = pl.Schema(
 class Prepared:
     """A chunk after judging.
 
-    **Shapes**: `good` has GOOD_SCHEMA, in list order; `judged` is what `phones.check` said of every row. `more_rows` of
+    **Shapes**: `good` has GOOD_SCHEMA, in list order; `told` counts what `phones.check` said. `more_rows` of
     the rows read were made of cells with several numbers; `elsewhere_rows` of them belong to other shards, and are not
-    in `read_rows`.
+    in `read_rows`. `items` are those of `good` put together, where its rows are likely to be sent as they are.
     """
 
     good: pl.DataFrame
     rejects: list[NewReject]
-    judged: pl.DataFrame
+    told: dict[str, dict[str, int]]
     more_rows: int
     read_rows: int
     last_row_no: int
     elsewhere_rows: int = 0
+    items: Items | None = None
 
 
-def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str, shard: Shard | None = None) -> Prepared:
+def prepare(
+    chunk: Chunk,
+    plan: Plan,
+    *,
+    seed: str,
+    round_name: str,
+    shard: Shard | None = None,
+    is_likely_new: bool = False,
+) -> Prepared:
     """Judges and keys a chunk. Every row of it, or of the shard's share of it, is in `good` or in `rejects`."""
     left_out = chunk.left_out
     last_row_no: int = max(chunk.row_nos.max() or 0, chunk.bad["row_no"].max() or 0, left_out.last_row_no)  # type: ignore[assignment]
@@ -63,15 +73,33 @@ def prepare(chunk: Chunk, plan: Plan, *, seed: str, round_name: str, shard: Shar
     shaped = shape(chunk.rows, judged, plan)
     is_good = judged["reason"].is_null() & shaped.problem_no.is_null()
     frame = shaped.frame.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO))
+    good = _keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name)
     return Prepared(
-        good=_keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name),
+        good=good,
+        items=Items.of(good["item"]) if is_likely_new else None,
         rejects=_rejects(chunk, plan, judged["reason"], shaped, ~is_good),
-        judged=judged,
+        told=_told(judged),
         more_rows=split.more_rows + left_out.more_rows,
         read_rows=chunk.rows.height + chunk.bad.height,
         last_row_no=last_row_no,
         elsewhere_rows=own.elsewhere_rows + left_out.rows + left_out.more_rows,
     )
+
+
+def _told(judged: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """How many of the good numbers are of which region and type, with which warning; and some counts of all."""
+    good = judged.filter(pl.col("reason").is_null())
+    flags = {"fallback": "is_fallback", "ambiguous_bare": "is_ambiguous_bare", "own_code_bare": "is_own_code_bare"}
+    return {
+        "regions": _counted(good["region"]),
+        "types": _counted(good["type"]),
+        "warnings": _counted(good["warning"]),
+        "numbers": {"checked": judged.height, **{name: int(judged[flag].sum()) for name, flag in flags.items()}},
+    }
+
+
+def _counted(column: pl.Series) -> dict[str, int]:
+    return dict(column.cast(pl.String).drop_nulls().value_counts().iter_rows())
 
 
 # Our columns stand beside the list's own. Columns whose names begin so are dropped when a list is read.

@@ -26,8 +26,10 @@ class Hygiene:
     """What holds good rows back. Both answer for numbers in E.164 without the plus.
 
     `suppressed` gives those that are on a do-not-call list; `recent` those called lately, each with the row it was.
+    While `is_idle` both would find nothing, and are not asked.
     """
 
+    is_idle: Callable[[], bool] = lambda: True
     suppressed: Callable[[Sequence[int]], set[int]] = lambda _: set()
     recent: Callable[[Sequence[int]], dict[int, int]] = lambda _: {}
 
@@ -129,6 +131,8 @@ def _first_of_each(good: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.Dat
     """
     name = _identity(plan)
     mask = good[name].is_first_distinct()
+    if mask.all():
+        return good, good.clear()
     first = good.filter(mask)
     firsts = first.select(pl.col(name).alias("is"), first_key="row_key").with_row_index("at")
     others = (
@@ -158,6 +162,8 @@ def _skip_others(others: pl.DataFrame, row_ids: pl.DataFrame, skips: Skips) -> N
 
 def _hold_back(fresh: pl.DataFrame, hygiene: Hygiene, skips: Skips) -> pl.DataFrame:
     """Notes the rows that may not be called, or not yet; gives their places, each with the row that stands there."""
+    if hygiene.is_idle():
+        return fresh.select("at", row_id=pl.lit(NO_ROW, dtype=pl.Int64)).clear()
     phones = fresh["phone"].sort().to_list()  # sorted, they are looked up faster
     suppressed = hygiene.suppressed(phones)
     recent = hygiene.recent([p for p in phones if p not in suppressed] if suppressed else phones)

@@ -19,6 +19,7 @@ from typing import Any
 from importer.body import item_texts
 from importer.errors import LedgerProblem
 from importer.keys import BOOLEAN, JSON, NULL, NUMBER, STAND_INS_FROM, request_key, row_key
+from importer.ledger.deflate import HEADS
 from importer.ledger.key_index import unheld
 from importer.ledger.packs import rows_of_batch
 from importer.ledger.schema import differences
@@ -28,7 +29,6 @@ from importer.ledger.view import View
 
 MOST_FINDINGS = 20  # of one kind; a ledger with more is not read line by line
 SETTLED = ("accepted", "refused", "split")
-_PACKED_HEAD = b"\x78\x01"  # how zlib begins at level 1 (RFC 1950, 2.2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,7 +111,7 @@ def body_of(packed: bytes, sha256: bytes) -> bytes | None:
         body = unpacker.decompress(packed) + unpacker.flush()
     except zlib.error:
         return None
-    is_whole = unpacker.eof and not unpacker.unused_data and packed.startswith(_PACKED_HEAD)
+    is_whole = unpacker.eof and not unpacker.unused_data and packed.startswith(HEADS)
     return body if is_whole and hashlib.sha256(body).digest() == sha256 else None
 
 

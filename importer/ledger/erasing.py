@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -17,6 +16,7 @@ from typing import Any
 
 from importer.body import batch_body, item_texts
 from importer.keys import STAND_INS_FROM
+from importer.ledger.deflate import packed, unpacked
 from importer.ledger.packs import Pack, pack_of_row, packed_rows_with_phone, packs_of
 from importer.ledger.seals import Stub, read_receipt, sealed
 from importer.ledger.stand_ins import StandIns
@@ -117,8 +117,8 @@ class _Rows:
     apart: list[tuple[int, int]] = field(default_factory=list)  # (row, number)
 
     def phones(self) -> list[int]:
-        packed = [int(p.phones[at : at + p.digits]) for p in self.packs for at in range(0, len(p.phones), p.digits)]
-        return packed + [phone for _, phone in self.apart]
+        in_packs = [int(p.phones[at : at + p.digits]) for p in self.packs for at in range(0, len(p.phones), p.digits)]
+        return in_packs + [phone for _, phone in self.apart]
 
 
 class EraseBook:
@@ -414,10 +414,10 @@ class EraseBook:
         )
 
     def _rows_of(self, phone: int) -> list[tuple[int, int | None, int]]:
-        packed = [
+        in_packs = [
             (row.id, row.batch_id, row.import_id) for row in packed_rows_with_phone(self._store.connection, phone)
         ]
-        return packed + self._store.all("SELECT id, batch_id, import_id FROM rows WHERE phone = ?", [phone])
+        return in_packs + self._store.all("SELECT id, batch_id, import_id FROM rows WHERE phone = ?", [phone])
 
     def _state_of(self, batch_id: int | None, import_id: int) -> str:
         """A row is settled when its batch is; one without a batch, once its import is finished."""
@@ -494,13 +494,13 @@ class EraseBook:
         found = self._store.one("SELECT body FROM bodies WHERE batch_id = ?", [batch_id])
         if found is None:
             return
-        items = item_texts(zlib.decompress(found[0]))
+        items = item_texts(unpacked(found[0]))
         changed = [f'{{"phone":"{stand_in}"}}' if json.loads(item)["phone"] == phone else item for item in items]
         if changed != items:
             body = batch_body(changed)
             self._store.connection.execute(
                 "UPDATE bodies SET sha256 = ?, body = ? WHERE batch_id = ?",
-                [sha256(body).digest(), zlib.compress(body, 1), batch_id],
+                [sha256(body).digest(), packed(body), batch_id],
             )
 
     def _erase_samples(self, phone: int) -> None:

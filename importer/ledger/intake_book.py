@@ -8,11 +8,11 @@ lie in, and both are written in the same stroke.
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from importer.errors import LedgerProblem
+from importer.ledger.deflate import packed
 from importer.ledger.key_index import KeyIndex
 from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import LEAST_ROWS, Packer, pack_of_row, unfold
@@ -51,7 +51,7 @@ class IntakeBook:
 
     def __init__(self, store: Store, *, least_packed_rows: int = LEAST_ROWS, keeps_bodies: bool = True) -> None:
         self._store = store
-        self._keeps_bodies = keeps_bodies
+        self.keeps_bodies = keeps_bodies
         self._least_packed_rows = least_packed_rows
         self._keys = KeyIndex(store.connection)
         self._phones = PhoneIndex(store.connection)
@@ -222,11 +222,11 @@ class IntakeBook:
         import polars as pl
 
         asked = pl.Series(keys, dtype=pl.Binary)
-        packed = [
+        in_packs = [
             Held(identity=keys[at], row_id=r, import_id=i, revision=v, is_thawed=False, row_key=o)
             for at, r, i, v, o in self.held_in_packs(asked).iter_rows()
         ]
-        return [*self.held_apart(asked), *packed]
+        return [*self.held_apart(asked), *in_packs]
 
     def held_in_packs(self, keys: pl.Series) -> pl.DataFrame:
         """The packed rows that hold any of these keys. **Shapes**: FOUND_COLUMNS; `at` is a key's place."""
@@ -378,19 +378,15 @@ class IntakeBook:
             run = self._keys.write_run()
             self._drop_returning(chunk.returning_row_ids)
             self._keep(an_import, chunk.kept)
-            packed = self._add_rows(an_import, chunk, now_ms)
+            packer = self._add_rows(an_import, chunk, now_ms)
             self._add_rejects(an_import.id, chunk)
             self._add_skips(an_import.id, chunk.skips)
             self._leave_over(an_import.id, chunk.leftovers)
             self._move_checkpoint(an_import, chunk)
         self._keys.wrote(run)
-        self._note(packed)
-
-    def _note(self, packed: pl.DataFrame) -> None:
-        """Remembers what was committed."""
-        for column in ("row_key", "identity"):
-            self._keys.note(packed.select(key=column, row_id="row_id").drop_nulls())
-        self._phones.note(packed["phone"])
+        for keys, row_ids in packer.packed_keys():
+            self._keys.note(keys, row_ids)
+        self._phones.note(packer.packed_phones())
 
     def catch_up(self) -> None:
         """Indexes the keys of packs that came from elsewhere, where they are many. Called inside a transaction."""
@@ -450,8 +446,8 @@ class IntakeBook:
             [(an_import.revision, file_no, row_no, row_id) for row_id, file_no, row_no in kept],
         )
 
-    def _add_rows(self, an_import: Import, chunk: IntakeChunk, now_ms: int) -> pl.DataFrame:
-        """Freezes the batches and adds their rows, packed where they fit. Gives the packed rows, with their ids."""
+    def _add_rows(self, an_import: Import, chunk: IntakeChunk, now_ms: int) -> Packer:
+        """Freezes the batches and adds their rows, packed where they fit; gives who packed them."""
         batch_id, first_row_id = self._next_id("batches"), chunk.first_row_id
         spans = [(first_row_id + rows[0], first_row_id + rows[-1]) for rows in chunk.members]
         self.freeze(an_import.id, chunk.batches, spans, batch_id, now_ms)
@@ -461,6 +457,7 @@ class IntakeBook:
             revision=an_import.revision,
             first_row_id=first_row_id,
             least_rows=self._least_packed_rows,
+            runs=chunk.runs,
         )
         apart: list[tuple[int, int, int]] = []
         for this_id, rows in enumerate(chunk.members, batch_id):
@@ -469,7 +466,7 @@ class IntakeBook:
             else:
                 apart += [(row, this_id, position) for position, row in enumerate(rows)]
         self._add_apart(an_import, chunk, apart)
-        return packer.packed_rows()
+        return packer
 
     def _add_apart(self, an_import: Import, chunk: IntakeChunk, apart: Sequence[tuple[int, int, int]]) -> None:
         """Adds rows one by one. **Shapes**: `apart` are (place in the chunk, batch, position)."""
@@ -504,11 +501,14 @@ class IntakeBook:
                 for batch_id, (batch, span) in numbered
             ],
         )
-        if not self._keeps_bodies:
+        if not self.keeps_bodies:
             return
         self._store.many(
             "INSERT INTO bodies VALUES (?, ?, ?)",
-            ((batch_id, batch.sha256, zlib.compress(batch.body_bytes, 1)) for batch_id, (batch, _) in numbered),
+            (
+                (batch_id, batch.sha256, batch.body_packed or packed(batch.body_bytes))
+                for batch_id, (batch, _) in numbered
+            ),
         )
 
     def _under_free_key(self, import_id: int, batch: NewBatch) -> NewBatch:
@@ -601,7 +601,7 @@ class IntakeBook:
             f"SELECT count(*) {mine} AND revision < ? AND batch_id IS NOT NULL",
             [*values, an_import.revision],
         ).fetchone()[0]
-        packed = run(
+        in_packs = run(
             "SELECT coalesce(sum(size_rows), 0) FROM row_packs WHERE first_row_id >= ? AND import_id = ? "
             "AND revision < ?",
             [*values, an_import.revision],
@@ -610,7 +610,7 @@ class IntakeBook:
             f"SELECT count(*) {mine} AND revision = ? AND batch_id IS NULL AND {_IS_TAKEN_BACK}",
             [*values, an_import.revision],
         ).fetchone()[0]
-        return int(withdrawn), int(carried) + int(packed) - int(named)
+        return int(withdrawn), int(carried) + int(in_packs) - int(named)
 
     def rejects(self, import_id: int) -> Iterable[tuple[int, int, str | None, str, str, str]]:
         """Each reject in list order: file_no, row_no, column, reason, explanation, cells (JSON)."""

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import polars as pl
 
+    from importer.keyruns import Words
+
 RUN_ROWS = 1_000_000
 BLOCK_KEYS = 1024
 FEW_KEYS = 2_000  # up to so many are looked up one by one
+VERY_FEW_KEYS = 16  # up to so many are compared with all keys in no run
 NEAR_ROUNDS = 4
 SAMPLE_KEYS = 8
 IDENTITY = "identity"  # what a column of identities is called
@@ -54,14 +57,15 @@ class KeyIndex:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    def note(self, keys: pl.DataFrame) -> None:
-        """Adds keys that were just committed. **Shapes**: `key` (Binary), `row_id`."""
+    def note(self, keys: bytes, row_ids: npt.NDArray[np.int64]) -> None:
+        """Adds keys that were just committed, as a run, each with its row's id."""
         if not self._is_open:
             return  # it will be read with all the others
-        self._tail.append(_hashed(keys))
-        self._tail_rows += keys.height
+        words = words_of(keys)
+        self._tail.append(_tail_of(words, row_ids))
+        self._tail_rows += len(words)
         if self._filter is not None:
-            self._filter.add(words_of(run_of(keys["key"])))
+            self._filter.add(words)
 
     def write_run(self) -> _Run | None:
         """Writes a run if enough keys are in none; `wrote` is called with it once the transaction is committed."""
@@ -224,10 +228,7 @@ class KeyIndex:
         import polars as pl
 
         hashed = asked.with_columns(hash=_hash())
-        near = [
-            part.join(hashed.select("at", key="hash"), on="key", how="inner").select("at", "row_id")
-            for part in self._tail
-        ]
+        near = _near_in(self._tail, hashed)
         look = _look_closely if asked.height <= FEW_KEYS else _look_widely
         candidates = [look(self._connection, run, hashed) for run in self._runs]
         pairs = pl.concat([pl.DataFrame(schema={"at": pl.UInt32, "row_id": pl.Int64}), *near, *candidates])
@@ -244,6 +245,26 @@ class KeyIndex:
             row = pack.row(row_id - pack.first_row_id)
             if keys[at] in (row.row_key, row.identity):
                 yield at, row_id, row.import_id, row.revision, row.row_key
+
+
+def _near_in(tail: Sequence[pl.DataFrame], hashed: pl.DataFrame) -> list[pl.DataFrame]:
+    """The rows of the tail for hashed keys. For very few no table is made of its parts."""
+    if hashed.height > VERY_FEW_KEYS:
+        asked = hashed.select("at", key="hash")
+        return [part.join(asked, on="key", how="inner").select("at", "row_id") for part in tail]
+    found = [
+        (at, part["row_id"][int(place)])
+        for part in tail
+        for at, key in hashed.select("at", "hash").iter_rows()
+        for place in (part["key"].to_numpy() == key).nonzero()[0]
+    ]
+    return [_pairs(found)]
+
+
+def _pairs(found: Sequence[tuple[int, int]]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame(found, schema={"at": pl.UInt32, "row_id": pl.Int64}, orient="row")
 
 
 class _Run:
@@ -293,8 +314,6 @@ def _runs_in(connection: sqlite3.Connection) -> Iterator[_Run]:
 
 def _look_closely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFrame) -> pl.DataFrame:
     """Few keys: each by a binary search in its block."""
-    import polars as pl
-
     found = []
     for at, key in hashed.select("at", "hash").iter_rows():
         for place in run.blocks_for(key):
@@ -306,7 +325,7 @@ def _look_closely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFram
             if span:
                 row_ids = unpacked("I", offsets)
                 found += [(at, run.first_row_id + row_ids[each]) for each in span]
-    return pl.DataFrame(found, schema={"at": pl.UInt32, "row_id": pl.Int64}, orient="row")
+    return _pairs(found)
 
 
 def _look_widely(connection: sqlite3.Connection, run: _Run, hashed: pl.DataFrame) -> pl.DataFrame:
@@ -439,6 +458,14 @@ def _hash() -> pl.Expr:
     import polars as pl
 
     return pl.col("key").bin.slice(0, 8).bin.reinterpret(dtype=pl.Int64, endianness="big")
+
+
+def _tail_of(words: Words, row_ids: npt.NDArray[np.int64]) -> pl.DataFrame:
+    """Keys as numbers, as a part of the tail: what `_hashed` makes of them."""
+    import numpy as np
+    import polars as pl
+
+    return pl.DataFrame({"key": words[:, 0].view(np.int64), "row_id": row_ids})
 
 
 def _hashed(keys: pl.DataFrame) -> pl.DataFrame:

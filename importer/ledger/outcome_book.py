@@ -8,13 +8,13 @@ before its id: ids stand in the order of an answer that is not documented, the n
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from importer.body import items_of
+from importer.ledger.deflate import unpacked
 from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import RowRecord, rows_of_batch
 from importer.ledger.stand_ins import shown
@@ -312,7 +312,7 @@ class OutcomeBook:
             [import_id],
         )
         for (packed,) in bodies:
-            for item in items_of(zlib.decompress(packed)):
+            for item in items_of(unpacked(packed)):
                 payload.update(dict.fromkeys(item.get("payload") or ()))
                 policy.update(dict.fromkeys(item.keys() - {"phone", "payload"}))
         places = {name: place for place, name in enumerate(self.columns(import_id))}
@@ -341,7 +341,7 @@ class OutcomeBook:
         )
         single = dict(self._store.all("SELECT row_id, erased_ms FROM erased_rows"))
         for batch_id, state, reason, packed, content, erased_ms in batches:
-            items = items_of(zlib.decompress(packed)) if packed else None
+            items = items_of(unpacked(packed)) if packed else None
             ids = json.loads(content)["ids"] if content else None
             attempts = self._attempts(batch_id) if with_attempts else {}
             for position, row_id, phone, file, row_no, *job in self._members(batch_id):

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from importer.keyruns import KEY_BYTES, run_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import polars as pl
+
+    RowIds = npt.NDArray[np.int64]
+    _V = TypeVar("_V", bound=np.generic)
 
 PACK_ROWS = 1000  # the views count on it
 LEAST_ROWS = 64  # a smaller batch is kept row by row: a pack would save nothing
@@ -197,12 +202,13 @@ class Packer:
         revision: int,
         first_row_id: int,
         least_rows: int = LEAST_ROWS,
+        runs: PackRuns | None = None,
     ) -> None:
         self._frame = frame
         self._least_rows = least_rows
         self._facts = import_id, revision
         self._first_row_id = first_row_id
-        self._columns: _Columns | None = None
+        self._runs = runs
         self._packed: list[Sequence[int]] = []
 
     def fits(self, members: Sequence[int]) -> bool:
@@ -214,63 +220,83 @@ class Packer:
 
     def packs(self, batch_id: int, members: Sequence[int]) -> Iterator[tuple[Any, ...]]:
         """The records of a batch that fits."""
-        columns = self._columns = self._columns or _Columns(self._frame)
+        runs = self._runs = self._runs or PackRuns(self._frame)
         self._packed.append(members)
         import_id, revision = self._facts
         first, end = members[0], members[-1] + 1
         for at in range(first, end, PACK_ROWS):
             to = min(at + PACK_ROWS, end)
-            facts = (import_id, batch_id, at - first, revision, *columns.places(at, to))
-            yield (self._first_row_id + at, to - at, *facts, columns.digits, *columns.contents(at, to))
+            facts = (import_id, batch_id, at - first, revision, *runs.places(at, to))
+            yield (self._first_row_id + at, to - at, *facts, runs.digits, *runs.contents(at, to))
 
     insert = _INSERT
 
-    def packed_rows(self) -> pl.DataFrame:
-        """What was packed, with `row_id`."""
+    def packed_keys(self) -> Iterator[tuple[bytes, RowIds]]:
+        """The row keys of what was packed, and the identities if it has any: each kind as a run, with its rows' ids."""
+        import numpy as np
+
+        if self._runs is None or not self._packed:
+            return
+        row_ids = self._row_ids()
+        for run in filter(None, (self._runs.row_keys, self._runs.identities)):
+            yield self._of_packed(np.frombuffer(run, np.uint8).reshape(-1, KEY_BYTES)).tobytes(), row_ids
+
+    def packed_phones(self) -> pl.Series:
+        """The numbers of what was packed."""
         import polars as pl
 
-        frame = self._frame.with_columns(row_id=pl.int_range(pl.len(), dtype=pl.Int64) + self._first_row_id)
-        if sum(map(len, self._packed)) == frame.height:
-            return frame
-        return pl.concat([frame.clear(), *(frame[rows[0] : rows[-1] + 1] for rows in self._packed)])
+        return pl.Series(self._of_packed(self._frame["phone"].to_numpy()), dtype=pl.Int64)
+
+    def _row_ids(self) -> RowIds:
+        import numpy as np
+
+        return self._of_packed(np.arange(self._frame.height, dtype=np.int64)) + self._first_row_id
+
+    def _of_packed(self, values: npt.NDArray[_V]) -> npt.NDArray[_V]:
+        """The values of the rows that were packed, of one for each row."""
+        import numpy as np
+
+        if sum(map(len, self._packed)) == len(values):
+            return values
+        return np.concatenate([values[:0], *(values[rows[0] : rows[-1] + 1] for rows in self._packed)])
 
 
-class _Columns:
+class PackRuns:
     """A chunk's columns as the runs of bytes that packs are slices of."""
 
     def __init__(self, frame: pl.DataFrame) -> None:
-        import polars as pl
+        import numpy as np
 
-        self._frame = frame
-        self.digits = len(str(frame["phone"].max()))
-        self._row_digits = len(str(frame["row_no"].max()))
-        self._phones = _run_of_digits(frame["phone"], self.digits)
-        self._row_nos = b""
-        self._row_keys = run_of(frame["row_key"])
+        phones, self._row_nos = frame["phone"].to_numpy(), frame["row_no"].to_numpy()
+        self.digits = len(str(phones.max()))
+        self._row_digits = len(str(self._row_nos.max()))
+        self._phones = _run_of_digits(phones, self.digits)
+        self.row_keys = run_of(frame["row_key"])
         has_identities = frame["identity"].null_count() == 0
-        self._identities = run_of(frame["identity"]) if has_identities else None
-        is_jump = frame.select((pl.col("row_no").diff() != 1).fill_null(value=False).cum_sum()).to_series()
-        self._jumps = is_jump.to_list()
-        self._file_nos, self._first_nos = frame["file_no"], frame["row_no"]
+        self.identities = run_of(frame["identity"]) if has_identities else None
+        self._jumps = np.cumsum(np.diff(self._row_nos, prepend=self._row_nos[0] - 1) != 1)
+        self._file_nos = frame["file_no"]
 
     def places(self, at: int, to: int) -> tuple[int, int, bytes | None]:
         """File and row numbers; the latter only where they do not just count on."""
         is_even = self._jumps[at] == self._jumps[to - 1]
-        if not is_even and not self._row_nos:
-            self._row_nos = _run_of_digits(self._first_nos, self._row_digits)
-        row_nos = None if is_even else self._row_nos[at * self._row_digits : to * self._row_digits]
-        return self._file_nos[at], self._first_nos[at], row_nos
+        row_nos = None if is_even else _run_of_digits(self._row_nos[at:to], self._row_digits)
+        return self._file_nos[at], int(self._row_nos[at]), row_nos
 
     def contents(self, at: int, to: int) -> tuple[bytes, bytes, bytes | None]:
         """Numbers, row keys and identities."""
         keys = slice(at * KEY_BYTES, to * KEY_BYTES)
-        identities = None if self._identities is None else self._identities[keys]
-        return self._phones[at * self.digits : to * self.digits], self._row_keys[keys], identities
+        identities = None if self.identities is None else self.identities[keys]
+        return self._phones[at * self.digits : to * self.digits], self.row_keys[keys], identities
 
 
-def _run_of_digits(numbers: pl.Series, width: int) -> bytes:
+def _run_of_digits(numbers: RowIds, width: int) -> bytes:
     """Numbers one after another, each with zeros in front to the same width."""
-    import polars as pl
+    import numpy as np
 
-    text = numbers.to_frame("n").select(pl.col("n").cast(pl.String).str.zfill(width).str.join("")).item()
-    return str(text).encode()
+    written = np.empty((len(numbers), width), dtype=np.uint8)
+    for place in reversed(range(width)):
+        rest = numbers // 10
+        written[:, place] = numbers - rest * 10 + ord("0")
+        numbers = rest
+    return written.tobytes()

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from importer.body import batch_body
 from importer.keys import request_key
+from importer.ledger.deflate import packed
 from importer.protocol import Batch
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from importer.ledger.packs import PackRuns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +59,7 @@ class Import:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewBatch:
-    """A batch about to be frozen. `body_bytes` is what will be sent, to the byte."""
+    """A batch about to be frozen. `body_bytes` is what will be sent, to the byte; `body_packed` the same, if made."""
 
     request_key: str
     size_rows: int
@@ -64,6 +67,7 @@ class NewBatch:
     sha256: bytes
     row_keys: tuple[bytes, ...] = field(repr=False)
     generation: int = 0
+    body_packed: bytes | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def made_of(cls, seed: str, row_keys: Sequence[bytes], items: Sequence[str]) -> NewBatch:
@@ -71,14 +75,15 @@ class NewBatch:
         return cls.of_body(seed, row_keys, batch_body(items))
 
     @classmethod
-    def of_body(cls, seed: str, row_keys: Sequence[bytes], body: bytes) -> NewBatch:
-        """The same from the request's very bytes."""
+    def of_body(cls, seed: str, row_keys: Sequence[bytes], body: bytes, *, is_packed: bool = False) -> NewBatch:
+        """The same from the request's very bytes, packed at once if they are to be kept."""
         return cls(
             request_key=request_key(seed, 0, row_keys),
             size_rows=len(row_keys),
             body_bytes=body,
             sha256=hashlib.sha256(body).digest(),
             row_keys=tuple(row_keys),
+            body_packed=packed(body) if is_packed else None,
         )
 
     def in_generation(self, seed: str, generation: int) -> NewBatch:
@@ -116,13 +121,15 @@ class IntakeChunk:
 
     **Crash**: before the commit none of it is there and the checkpoint is the old one; after it all of it is.
     **Shapes**: `rows` has file_no, row_no, phone, row_key and identity; row i gets the id `first_row_id + i`;
-    `members[n]` are the rows of `batches[n]`, in the order of its request; `skips` maps a reason to file_no, row_no and
+    `runs` is what packs are made of, where it was made already; `members[n]` are the rows of `batches[n]`, in the order
+    of its request; `skips` maps a reason to file_no, row_no and
     row_id, that being the row repeated (0 where it has no id yet: a leftover);
     `returning_row_ids` are thawed rows that are enqueued anew, `kept` (row_id, file_no, row_no) of rows already armed.
     """
 
     first_row_id: int
     rows: pl.DataFrame
+    runs: PackRuns | None = None
     members: Sequence[Sequence[int]]
     leftovers: Sequence[Leftover]
     batches: Sequence[NewBatch]

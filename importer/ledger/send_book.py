@@ -7,13 +7,13 @@ handed to the network before the commit that armed it has returned (law 3).
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from importer.errors import LedgerProblem
 from importer.keys import request_key
+from importer.ledger.deflate import unpacked
 from importer.ledger.intake_book import IntakeBook
 from importer.ledger.opening import as_record, translated
 from importer.ledger.packs import row_keys_of_batch, unfold
@@ -31,6 +31,17 @@ UNSENT = "not executed: put back"  # how the send of a batch ends that was armed
 
 # Sends that may have been carried out; the names are those of the sender's outcomes.
 _MAYBE = "outcome IS NULL OR outcome IN ('interrupted') OR outcome LIKE 'unknown%' OR outcome LIKE 'doubtful%'"
+
+# Rows of values joined to what they change: each is found by its id, however many there are.
+_MOVE = (
+    "UPDATE batches SET state = column3, epoch = column4, generation = column5, is_ambiguous = column6, "
+    "sends = column7, first_low_ms = column8, first_boot_ms = column9, first_boot_id = column10, reason = column11, "
+    "changed_ms = column12 FROM (VALUES $rows) WHERE batches.id = column1 AND batches.state = column2"
+)
+_CLOSE = (
+    "UPDATE sends SET outcome = column2, status = column3, server_date_ms = column4, elapsed_ms = column5, "
+    "ended_ms = column6 FROM (VALUES $rows) WHERE sends.batch_id = column1 AND sends.ended_ms IS NULL"
+)
 
 
 def batch_from_row(row: Sequence[Any]) -> Batch:
@@ -67,7 +78,7 @@ class SendBook:
         with self._store.transaction():
             for row in rows:
                 step = recover(batch_from_row(row))
-                self._close_send(row[0], "interrupted", None, None, None, now_ms)
+                self._close_sends([(row[0], "interrupted", None, None, None)], now_ms)
                 self.move(row[0], State.ARMED, step.batch, step.reason, now_ms)
         return len(rows)
 
@@ -81,7 +92,7 @@ class SendBook:
 
     def frozen(self, import_id: int, after_id: int, limit: int) -> list[Sendable]:
         """The next frozen batches in the order of the list."""
-        return [packed.unpacked() for packed in self.frozen_packed(import_id, after_id, limit)]
+        return [each.unpacked() for each in self.frozen_packed(import_id, after_id, limit)]
 
     def frozen_packed(self, import_id: int, after_id: int, limit: int) -> list[PackedSendable]:
         """The same, to be unpacked by whoever has the time."""
@@ -141,10 +152,8 @@ class SendBook:
         **Shapes**: `armed` pairs each batch as claimed with how it stands once armed.
         """
         with self._store.transaction():
-            for each in settled:
-                self._settle(each, now_ms)
-            for sendable, after in armed:
-                self._arm(sendable, after, arming, now_ms)
+            self._settle(settled, now_ms)
+            self._arm(armed, arming, now_ms)
             self._store.connection.execute(
                 "UPDATE ledger_info SET armings = armings + ?, server_high_ms = max(server_high_ms, ?)",
                 [len(armed), server_high_ms],
@@ -204,66 +213,52 @@ class SendBook:
             self.move(sendable.id, State.FROZEN, replace(sendable.batch, state=State.SPLIT), reason, now_ms)
             self._add_parts(sendable.id, parts, now_ms)
 
-    def _arm(self, sendable: Sendable, after: Batch, arming: Arming | None, now_ms: int) -> None:
-        self.move(sendable.id, sendable.batch.state, after, "", now_ms)
-        here = arming or after.first_armed
-        if here is None:
-            raise LedgerProblem("A batch was armed without a time.")
-        self._store.insert(
-            "sends",
-            batch_id=sendable.id,
-            epoch=after.epoch,
-            armed_ms=now_ms,
-            server_low_ms=here.server_low_ms,
-            boot_ms=here.boot_ms,
-            boot_id=here.boot_id,
+    def _arm(self, armed: Sequence[tuple[Sendable, Batch]], arming: Arming | None, now_ms: int) -> None:
+        """Opens a send for each of these batches."""
+        self._move_each([(each.id, each.batch.state, after, "") for each, after in armed], now_ms)
+        sends = []
+        for each, after in armed:
+            here = arming or after.first_armed
+            if here is None:
+                raise LedgerProblem("A batch was armed without a time.")
+            sends.append((each.id, after.epoch, now_ms, here.server_low_ms, here.boot_ms, here.boot_id))
+        self._store.insert_each(
+            "INSERT INTO sends (batch_id, epoch, armed_ms, server_low_ms, boot_ms, boot_id) VALUES $rows", sends
         )
 
-    def _settle(self, each: Settlement, now_ms: int) -> None:
-        batch_id = each.sendable.id
-        self._close_send(batch_id, each.outcome, each.status, each.server_date_ms, each.elapsed_ms, now_ms)
-        self.move(batch_id, State.ARMED, each.after, each.reason, now_ms)
-        if each.receipt is not None:
-            kind = "accepted" if each.after.state is State.ACCEPTED else "refused"
-            self._store.insert(
-                "receipts",
-                batch_id=batch_id,
-                kind=kind,
-                evidence="answer",
-                received_ms=now_ms,
-                content=sealed(each.receipt, Stub(batch_id=batch_id, kind=kind, evidence="answer", received_ms=now_ms)),
-            )
-        if each.after.state is State.REFUSED:
-            self.release_identities(batch_id)
-        self._add_parts(batch_id, list(each.parts), now_ms)
+    def _settle(self, settled: Sequence[Settlement], now_ms: int) -> None:
+        """Ends a send of each of these batches, with what it brought."""
+        self._close_sends(
+            [(each.sendable.id, each.outcome, each.status, each.server_date_ms, each.elapsed_ms) for each in settled],
+            now_ms,
+        )
+        self._move_each([(each.sendable.id, State.ARMED, each.after, each.reason) for each in settled], now_ms)
+        self._store.insert_each(
+            "INSERT INTO receipts (batch_id, kind, evidence, received_ms, content) VALUES $rows",
+            [_receipt_of(each, each.receipt, now_ms) for each in settled if each.receipt is not None],
+        )
+        for each in settled:
+            if each.after.state is State.REFUSED:
+                self.release_identities(each.sendable.id)
+            self._add_parts(each.sendable.id, list(each.parts), now_ms)
 
     def move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
         """Changes a batch's state, naming the one it must be in (law 10). Called inside a transaction."""
-        first = after.first_armed
-        self._store.change_one(
-            "UPDATE batches SET state = ?, epoch = ?, generation = ?, is_ambiguous = ?, sends = ?, first_low_ms = ?, "
-            "first_boot_ms = ?, first_boot_id = ?, reason = ?, changed_ms = ? WHERE id = ? AND state = ?",
-            [
-                str(after.state), after.epoch, after.generation, int(after.is_ambiguous), after.sends,
-                first and first.server_low_ms, first and first.boot_ms, first and first.boot_id,
-                reason, now_ms, batch_id, str(before),
-            ],
-        )  # fmt: skip
+        self._move_each([(batch_id, before, after, reason)], now_ms)
 
-    def _close_send(
-        self,
-        batch_id: int,
-        outcome: str,
-        status: int | None,
-        server_date_ms: int | None,
-        elapsed_ms: int | None,
-        now_ms: int,
-    ) -> None:
-        self._store.change_one(
-            "UPDATE sends SET ended_ms = ?, outcome = ?, status = ?, server_date_ms = ?, elapsed_ms = ? "
-            "WHERE batch_id = ? AND ended_ms IS NULL",
-            [now_ms, outcome, status, server_date_ms, elapsed_ms, batch_id],
-        )
+    def _move_each(self, moves: Sequence[tuple[int, State, Batch, str]], now_ms: int) -> None:
+        rows = []
+        for batch_id, before, after, reason in moves:
+            first = after.first_armed
+            rows.append((
+                batch_id, str(before), str(after.state), after.epoch, after.generation, int(after.is_ambiguous),
+                after.sends, first and first.server_low_ms, first and first.boot_ms, first and first.boot_id,
+                reason, now_ms,
+            ))  # fmt: skip
+        self._store.change_each(_MOVE, rows)
+
+    def _close_sends(self, ends: Sequence[tuple[int, str, int | None, int | None, int | None]], now_ms: int) -> None:
+        self._store.change_each(_CLOSE, [(*end, now_ms) for end in ends])
 
     def release_identities(self, batch_id: int) -> None:
         """A row the platform declined was never called: a later import may try it again."""
@@ -324,6 +319,13 @@ class SendBook:
         return self._store.one("SELECT finished_ms FROM imports WHERE id = ?", [import_id])[0] is not None
 
 
+def _receipt_of(each: Settlement, content: Mapping[str, Any], now_ms: int) -> tuple[int, str, str, int, str]:
+    """What the platform said of a batch, as its row in the ledger."""
+    kind = "accepted" if each.after.state is State.ACCEPTED else "refused"
+    stub = Stub(batch_id=each.sendable.id, kind=kind, evidence="answer", received_ms=now_ms)
+    return stub.batch_id, kind, stub.evidence, now_ms, sealed(content, stub)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PackedSendable:
     """A batch as it lies in the ledger."""
@@ -343,8 +345,8 @@ class PackedSendable:
 def _checked(packed: bytes, sha256: bytes, batch_id: int) -> bytes:
     """The frozen bytes, or a stop: what does not match its hash is not sent."""
     try:
-        body = zlib.decompress(packed)
-    except zlib.error:
+        body = unpacked(packed)
+    except ValueError:
         body = b""
     if hashlib.sha256(body).digest() != sha256:
         raise LedgerProblem(

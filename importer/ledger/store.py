@@ -82,10 +82,31 @@ class Store:
 
         **Errors**: LedgerProblem when none did: somebody else changed the ledger, or there is a bug.
         """
-        moved = self.connection.execute(sql, values).rowcount
-        if moved != 1:
+        self._judge_moved(self.connection.execute(sql, values).rowcount, 1)
+
+    def change_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """The same for several rows at once, none of them twice: in the statement they stand for `$rows`.
+
+        One statement for all, because each gives up the interpreter, and waits for its turn afterwards.
+        **Shapes**: as many values for each row, called `column1`, `column2`, … in the statement.
+        """
+        if rows:
+            self._judge_moved(self._in_one(sql, rows), len(rows))
+
+    def insert_each(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Inserts several rows by one statement, in which they stand for `$rows`."""
+        if rows:
+            self._in_one(sql, rows)
+
+    def _in_one(self, sql: str, rows: Sequence[Sequence[Any]]) -> int:
+        marks = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        return self.connection.execute(sql.replace("$rows", marks), [value for row in rows for value in row]).rowcount
+
+    def _judge_moved(self, moved: int, expected: int) -> None:
+        if moved != expected:
             self.is_broken = True
             raise LedgerProblem(
-                f"The ledger {self.path} is not in the state this run left it in ({moved} rows moved instead of 1).",
+                f"The ledger {self.path} is not in the state this run left it in "
+                f"({moved} rows moved instead of {expected}).",
                 hint="Something else wrote to it. Nothing more was sent; run the same command again.",
             )

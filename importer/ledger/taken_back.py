@@ -7,12 +7,12 @@ two of them have a row's number in their span, it is not told which of the two w
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from importer.body import items_of
+from importer.ledger.deflate import unpacked
 from importer.ledger.store import Store
 
 
@@ -64,5 +64,5 @@ def _frozen(store: Store, import_id: int) -> Iterator[tuple[int, _Frozen]]:
         [import_id],
     )
     for first_row_id, last_row_id, packed in batches:
-        items = {item["phone"]: item for item in items_of(zlib.decompress(packed))}
+        items = {item["phone"]: item for item in items_of(unpacked(packed))}
         yield first_row_id, _Frozen(last_row_id=last_row_id, items=items)

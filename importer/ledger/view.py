@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 from importer.body import item_texts
 from importer.errors import LedgerProblem
+from importer.ledger.deflate import unpacked
 from importer.ledger.intake_book import import_from_row
 from importer.ledger.opening import translated
 from importer.ledger.packs import RowRecord, packed_rows_at, packed_rows_with_phone, row_of_id
@@ -328,7 +328,7 @@ class View:
         found = (
             row and not is_erased(row.phone) and self._all("SELECT body FROM bodies WHERE batch_id = ?", [row.batch_id])
         )
-        return item_texts(zlib.decompress(found[0][0]))[row.position or 0] if row and found else None
+        return item_texts(unpacked(found[0][0]))[row.position or 0] if row and found else None
 
     def _row_of_id(self, row_id: int) -> RowRecord | None:
         with translated(self.path, "read"):

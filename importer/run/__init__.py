@@ -359,6 +359,7 @@ class Run:
             is_stopping=self._is_stopping,
             hygiene=hygiene_of(
                 plan.not_if_called_within_s,
+                has_no_lists=self.ledger.dnc.is_empty,
                 hits=self.ledger.dnc.hits,
                 recently_accepted=sharding.recently_accepted(self.ledger, self.home),
                 now_ms=self.now().unix_ms,

@@ -221,10 +221,11 @@ def _fingerprint(settings: CheckSettings) -> bytes | None:
 def _hygiene(settings: CheckSettings, scratch: Ledger, reader: LedgerReader | None, now_ms: int) -> Hygiene:
     """As `run` would hold rows back: by the lists named, and by what the real ledger knows."""
     if reader is None:
-        return Hygiene(suppressed=scratch.dnc.hits)
+        return Hygiene(is_idle=scratch.dnc.is_empty, suppressed=scratch.dnc.hits)
     dnc = reader.dnc
     return hygiene_of(
         settings.hold_back.not_if_called_within_s,
+        has_no_lists=lambda: scratch.dnc.is_empty() and dnc.is_empty(),
         hits=lambda phones: scratch.dnc.hits(phones) | dnc.hits(phones),
         recently_accepted=reader.recently_accepted,
         now_ms=now_ms,

@@ -41,12 +41,13 @@ def tell_doubts(found: Suppression, observer: Observer) -> None:
 def hygiene_of(
     within_s: float | None,
     *,
+    has_no_lists: Callable[[], bool],
     hits: Callable[[Sequence[int]], set[int]],
     recently_accepted: Callable[[Sequence[int], int], dict[int, int]],
     now_ms: int,
 ) -> Hygiene:
     """The two questions intake asks about every row that would be sent. **Units**: `within_s` before `now_ms`."""
     if within_s is None:
-        return Hygiene(suppressed=hits)
+        return Hygiene(is_idle=has_no_lists, suppressed=hits)
     since_ms = now_ms - round(within_s * 1000)
-    return Hygiene(suppressed=hits, recent=lambda phones: recently_accepted(phones, since_ms))
+    return Hygiene(is_idle=lambda: False, suppressed=hits, recent=lambda phones: recently_accepted(phones, since_ms))

@@ -61,7 +61,11 @@ def test_a_pack_gives_back_the_rows_it_was_made_of(rows: list[tuple[int, int, bo
         RowRecord(11 + at, 3, 1, row_nos[at], rows[at][1], keys[at], identities[at], 5, at, 2)
         for at in range(len(rows))
     ]
-    assert packer.packed_rows().height == len(rows)
+    runs = [b"".join(kind) for kind in (keys, identities) if None not in kind]
+    assert [(run, row_ids.tolist()) for run, row_ids in packer.packed_keys()] == [
+        (run, list(range(11, 11 + len(rows)))) for run in runs
+    ]
+    assert packer.packed_phones().to_list() == [phone for _, phone, _ in rows]
 
 
 def test_large_batches_are_packed_and_say_the_same_as_small_ones(tmp_path: Path, serve: Serve) -> None:
@@ -181,8 +185,8 @@ def packed_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             packer = Packer(frame, import_id=1 + first // (4 * SIZE), revision=1, first_row_id=1 + first)
             connection.executemany(packer.insert, packer.packs(1 + first // SIZE, range(SIZE)))
-            for name in ("row_key", "identity"):
-                index.note(packer.packed_rows().select(key=name, row_id="row_id"))
+            for run, row_ids in packer.packed_keys():
+                index.note(run, row_ids)
             index.wrote(index.write_run())
     return path
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-_ZLIB = b"\x78\x01"
+_PACKED = re.compile(rb"\x78[\x01\x5e]")  # how compressed streams begin
 
 
 def forms_of(phone: str) -> list[bytes]:
@@ -31,8 +32,8 @@ def found_in(path: Path, wanted: Iterable[bytes]) -> list[bytes]:
 
 def _unpacked(content: bytes) -> list[bytes]:
     """What can be read of every compressed stream, as far as its pages lie one after another."""
-    found, at = [], content.find(_ZLIB)
-    while at >= 0:
+    found = []
+    for at in (begin.start() for begin in _PACKED.finditer(content)):
         unpacker = zlib.decompressobj()
         made = bytearray()
         try:
@@ -44,7 +45,6 @@ def _unpacked(content: bytes) -> list[bytes]:
             pass
         if made:
             found.append(bytes(made))
-        at = content.find(_ZLIB, at + 1)
     return found
 
 
