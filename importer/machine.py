@@ -203,14 +203,36 @@ def this_process(since: str) -> Owner:
     return Owner(pid=os.getpid(), host=socket.gethostname(), since=since, command=f"importer {' '.join(words[:1])}")
 
 
+@dataclass(slots=True)
+class _Mask:
+    """The process's umask while somebody is inside `private_umask`: how many are, and what it was before the first."""
+
+    lock: threading.Lock
+    inside: int = 0
+    before: int = 0
+
+
+_MASK = _Mask(lock=threading.Lock())
+
+
 @contextlib.contextmanager
 def private_umask() -> Iterator[None]:
-    """Files made inside are readable by their owner only (SQLite makes its own files, so a mode cannot be passed)."""
-    before = os.umask(0o077)
+    """Files made inside are readable by their owner only (SQLite makes its own files, so a mode cannot be passed).
+
+    A umask is the whole process's. Of threads whose stays overlap, the first sets it and the last puts back what was:
+    if each put back what it had found, the private one could stay for good in a program that runs imports in threads.
+    """
+    with _MASK.lock:
+        if not _MASK.inside:
+            _MASK.before = os.umask(0o077)
+        _MASK.inside += 1
     try:
         yield
     finally:
-        os.umask(before)
+        with _MASK.lock:
+            _MASK.inside -= 1
+            if not _MASK.inside:
+                os.umask(_MASK.before)
 
 
 def make_private_folder(folder: Path) -> None:

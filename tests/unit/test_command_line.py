@@ -24,7 +24,7 @@ from workbench import (
 )
 
 from importer.cli.config import read_configuration
-from importer.machine import Owner, OwnerLock
+from importer.machine import Owner, OwnerLock, private_umask
 
 STABLE = {
     "import", "read", "accepted", "rejected", "duplicate", "suppressed", "withdrawn", "refused", "in_doubt", "pending",
@@ -524,6 +524,21 @@ def test_ledger_files_are_private_under_any_umask(shop: Shop, path: Path) -> Non
         os.umask(before)
     modes = {each.name: each.stat().st_mode & 0o777 for each in shop.folder.glob("ledger.db*")}
     assert set(modes.values()) == {0o600}, modes
+
+
+def test_overlapping_threads_leave_the_umask_as_it_was() -> None:
+    """The first to come is the first to go: what the second found on its way in is not what it leaves."""
+    first, second = private_umask(), private_umask()
+    before = os.umask(0o022)
+    try:
+        with first:
+            second.__enter__()
+            assert os.umask(0o077) == 0o077
+        assert os.umask(0o077) == 0o077  # one is still inside
+        second.__exit__(None, None, None)
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
 
 
 # --- check ------------------------------------------------------------------------------------------------------------
