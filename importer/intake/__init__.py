@@ -188,7 +188,8 @@ class _Running:
             is_packed=self._intake.books[0].keeps_bodies,
             spread=self._cutters.map,
         )
-        runs = PackRuns(enough) if enough.height else None  # made while the batches are
+        is_large = self._import.batch_size_rows >= self._intake.books[0].least_packed_rows
+        runs = PackRuns(enough) if enough.height and is_large else None  # made while the batches are
         leftovers = [Leftover(**row) for row in left.iter_rows(named=True)]
         pieces = cutting.result()
         chunk = IntakeChunk(

@@ -29,7 +29,7 @@ class Hygiene:
     While `is_idle` both would find nothing, and are not asked.
     """
 
-    is_idle: Callable[[], bool] = lambda: True
+    is_idle: Callable[[], bool] = lambda: False
     suppressed: Callable[[Sequence[int]], set[int]] = lambda _: set()
     recent: Callable[[Sequence[int]], dict[int, int]] = lambda _: {}
 

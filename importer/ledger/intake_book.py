@@ -52,7 +52,7 @@ class IntakeBook:
     def __init__(self, store: Store, *, least_packed_rows: int = LEAST_ROWS, keeps_bodies: bool = True) -> None:
         self._store = store
         self.keeps_bodies = keeps_bodies
-        self._least_packed_rows = least_packed_rows
+        self.least_packed_rows = least_packed_rows
         self._keys = KeyIndex(store.connection)
         self._phones = PhoneIndex(store.connection)
         self._stand_ins = StandIns(store.connection)
@@ -456,7 +456,7 @@ class IntakeBook:
             import_id=an_import.id,
             revision=an_import.revision,
             first_row_id=first_row_id,
-            least_rows=self._least_packed_rows,
+            least_rows=self.least_packed_rows,
             runs=chunk.runs,
         )
         apart: list[tuple[int, int, int]] = []
