@@ -29,7 +29,7 @@ from importer.jobids import EvenIds
 from importer.ledger import Ledger
 from importer.ledger.records import NewBatch, NewPart, Sendable, Settlement
 from importer.ledger.rescue import record_last
-from importer.ledger.send_book import UNSENT, PackedSendable
+from importer.ledger.send_book import PackedSendable
 from importer.machine import Moment
 from importer.model import Answer, Balance, Exchange, Notice, Observer, SendingProgress
 from importer.protocol import (
@@ -232,7 +232,7 @@ class Sender:
         self._claimed_ids: set[int] = set()
         self._unwritten: list[Settlement] = []  # known, and not yet known to be in the ledger
         self._seen_ids = _SeenIds()
-        self._held_rows = 0
+        self._held: dict[int, int] = {}  # batches kept back, and their rows
         self._left_rows = settings.first_rows
         self._pace = _Pace(settings.rate_rows_s)
         self._is_proven = False  # the first request goes alone; so does the first after trouble
@@ -306,23 +306,31 @@ class Sender:
         settled: list[Settlement] = []
         self._unwritten = settled
         settled.extend(map(self._settled, returned))
+        unsent: list[_Armed] = []
         if not may_arm or not self._may_be_ahead():
-            settled.extend(map(self._put_back, self._ahead))
+            unsent.extend(self._ahead)
             self._ahead.clear()
         self._hand_out()
         moment = self._now()
         claimed = self._claim() if may_arm and not self._denied else []
         arming = self._arming(moment)
         armed = [(each, arm(each.batch, arming, self._key_since(each)).batch) for each in claimed]
-        if settled or armed:
+        if settled or unsent or armed:
             high_ms = self._clock.bounds_ms(moment.boot_ms)[1] if self._clock else 0
             self._ledger.sends.advance(
-                settled=settled, armed=armed, server_high_ms=high_ms, arming=arming, now_ms=moment.unix_ms
+                settled=settled,
+                put_back=[(each.sendable, put_back(each.sendable.batch, each.before)) for each in unsent],
+                armed=armed,
+                server_high_ms=high_ms,
+                arming=arming,
+                now_ms=moment.unix_ms,
             )
             self._ledger.witness.note(moment.unix_ms, is_due=False)
         self._unwritten = []
         for known in settled:
             self._count(known)
+        if unsent:
+            self._refetch()
         self._ahead.extend(
             _Armed(sendable=replace(each, batch=batch), before=each.batch, arming=arming) for each, batch in armed
         )
@@ -450,7 +458,7 @@ class Sender:
         elif sendable.batch.is_ambiguous:
             self._doubt(sendable, park(sendable.batch, "numbers of it may not be called, and it may have been sent"))
         else:
-            self._held_rows += sendable.batch.size_rows
+            self._held[sendable.id] = sendable.batch.size_rows
         return True
 
     def _suppress(self, sendable: Sendable, hits: Sequence[int]) -> None:
@@ -460,8 +468,9 @@ class Sender:
         self._refetch()
 
     def _tell_held(self) -> None:
-        if self._held_rows:
-            text = f"{self._held_rows:,} rows wait, because numbers among them came onto a do-not-call list meanwhile."
+        if self._held:
+            rows = sum(self._held.values())
+            text = f"{rows:,} rows wait, because numbers among them came onto a do-not-call list meanwhile."
             self._observer(Notice(kind="held-back", text=f"{text} Run again in an hour: then they can be taken apart."))
 
     def _fetched(self) -> Sendable | None:
@@ -636,21 +645,6 @@ class Sender:
             parts=self._parts(sendable, step.parts),
         )
 
-    @staticmethod
-    def _put_back(ahead: _Armed) -> Settlement:
-        """The end of a send that never began."""
-        step = put_back(ahead.sendable.batch, ahead.before)
-        return Settlement(
-            sendable=ahead.sendable,
-            after=step.batch,
-            reason=step.reason,
-            outcome=UNSENT,
-            status=None,
-            server_date_ms=None,
-            elapsed_ms=0,
-            receipt=None,
-        )
-
     def _unseen(self, outcome: Outcome) -> Outcome:
         """An answer with ids of other rows proves nothing: the platform mixed requests up. Its reports must tell."""
         if isinstance(outcome, Accepted) and not self._seen_ids.are_new(outcome.ids):
@@ -707,7 +701,7 @@ class Sender:
         rows, state = each.after.size_rows, each.after.state
         if state is State.WAITING:
             heapq.heappush(self._waiting, (self._time_s() + each.after.wait_s, each.sendable.id))
-        elif state in (State.SPLIT, State.FROZEN):
+        elif state is State.SPLIT:
             self._refetch()
         else:
             changed = {str(state): getattr(self._balance, str(state)) + rows}

@@ -222,6 +222,9 @@ class _Merge:
                 "SELECT max(s.id + coalesce(s.ended_ms, 0)) FROM part.sends s JOIN part.batches b ON b.id = s.batch_id "
                 "WHERE b.import_id = ?"
             ),
+            self._one(
+                "SELECT count(*) FROM part.sends s JOIN part.batches b ON b.id = s.batch_id WHERE b.import_id = ?"
+            ),
             self._one(outcomes.format("rows", "r.id = o.row_id")),
             self._one(
                 outcomes.format("row_packs", "o.row_id BETWEEN r.first_row_id AND r.first_row_id + r.size_rows - 1")
@@ -383,6 +386,7 @@ class _Merge:
         evidence = self._extended("evidence", _NEW_OF_BATCHES.format("evidence"), "evidence")
         self._judge_own(import_id, batches)
         self._clear_rows(rows)
+        self._clear_sends(batches, sends)
         self._bring_batches(import_id, batches, rows)
         self._bring_rows(import_id, batches, rows)
         self._bring_sends(batches, sends, evidence)
@@ -393,14 +397,24 @@ class _Merge:
         self._home.intake.catch_up()
 
     def _extended(self, name: str, new_sql: str, table: str | None) -> Pieces:
-        """The spans of ids known so far, and one more for what is new; `table` says which ids are taken at home."""
+        """The spans of ids known so far, and one more for what is new; `table` says which ids are taken at home.
+
+        A span stays its shard's where the shard deletes the last ids of it, since it may use them again.
+        """
         pieces: Pieces = self._entry.setdefault(name, [])
         known = max((last for _, last, _ in pieces), default=0)
         first, last = self._store.one(new_sql, [self._part.import_id, known])
         if first is not None:
             free = self._home.intake.next_row_id() if table is None else self._next_id(table)
-            pieces.append([first, last, free])
+            pieces.append([first, last, max(free, self._end_of_spans(name))])
         return pieces
+
+    def _end_of_spans(self, name: str) -> int:
+        """The first id behind all spans that shards were given at home."""
+        entries = [self._entry]
+        for (settings,) in self._store.all("SELECT settings FROM imports"):
+            entries += json.loads(settings).get("shards", {}).get("merged", {}).values()
+        return max((at + last - first + 1 for entry in entries for first, last, at in entry.get(name, [])), default=0)
 
     def _next_id(self, table: str) -> int:
         return int(self._store.one(f"SELECT coalesce(max(id), 0) + 1 FROM {table}")[0])
@@ -421,6 +435,17 @@ class _Merge:
         )
         self._run(f"DELETE {mine}")
         self._run(f"DELETE FROM row_packs WHERE {_within('first_row_id', rows)}")
+
+    def _clear_sends(self, batches: Pieces, sends: Pieces) -> None:
+        """Takes out the sends that the shard has taken back: it had armed them ahead, and then never sent them.
+
+        Their ids may stand for other sends by now.
+        """
+        self._run(
+            f"DELETE FROM sends WHERE {_within('id', sends)} AND (id, batch_id, epoch, armed_ms) NOT IN "
+            f"(SELECT {_moved('p.id', sends)}, {_moved('p.batch_id', batches)}, p.epoch, p.armed_ms FROM part.sends p "
+            "JOIN part.batches b ON b.id = p.batch_id WHERE b.import_id = :part)"
+        )
 
     def _bring_batches(self, import_id: int, batches: Pieces, rows: Pieces) -> None:
         """Batches by their ids; bodies of those that are new, for what was dropped at home stays dropped."""

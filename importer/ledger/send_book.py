@@ -20,14 +20,12 @@ from importer.ledger.packs import row_keys_of_batch, unfold
 from importer.ledger.records import NewPart, Sendable, Settlement
 from importer.ledger.seals import Stub, sealed
 from importer.ledger.store import Store
-from importer.protocol import Arming, Batch, State, recover
+from importer.protocol import Arming, Batch, State, Step, recover
 
 _BATCH_COLUMNS = (
     "b.id, b.state, b.size_rows, b.epoch, b.generation, b.is_ambiguous, b.sends, b.first_low_ms, b.first_boot_ms, "
     "b.first_boot_id"
 )
-
-UNSENT = "not executed: put back"  # how the send of a batch ends that was armed ahead and never handed out
 
 # Sends that may have been carried out; the names are those of the sender's outcomes.
 _MAYBE = "outcome IS NULL OR outcome IN ('interrupted') OR outcome LIKE 'unknown%' OR outcome LIKE 'doubtful%'"
@@ -40,7 +38,8 @@ _MOVE = (
 )
 _CLOSE = (
     "UPDATE sends SET outcome = column2, status = column3, server_date_ms = column4, elapsed_ms = column5, "
-    "ended_ms = column6 FROM (VALUES $rows) WHERE sends.batch_id = column1 AND sends.ended_ms IS NULL"
+    "ended_ms = column6 FROM (VALUES $rows) WHERE sends.batch_id = column1 AND sends.ended_ms IS NULL "
+    "AND 1 = (SELECT count(*) FROM sends o WHERE o.batch_id = column1 AND o.ended_ms IS NULL)"
 )
 
 
@@ -141,6 +140,7 @@ class SendBook:
         self,
         *,
         settled: Sequence[Settlement] = (),
+        put_back: Sequence[tuple[Sendable, Step]] = (),
         armed: Sequence[tuple[Sendable, Batch]] = (),
         server_high_ms: int = 0,
         arming: Arming | None = None,
@@ -149,10 +149,12 @@ class SendBook:
         """Writes ended sends and opens new ones in one durable commit.
 
         **Crash**: before it none of this is so; after it the armed batches count as sent, whether or not a byte left.
-        **Shapes**: `armed` pairs each batch as claimed with how it stands once armed.
+        **Shapes**: `armed` pairs each batch as claimed with how it stands once armed; `put_back` each armed batch that
+        was never handed out with how it stood before.
         """
         with self._store.transaction():
             self._settle(settled, now_ms)
+            self._put_back(put_back, now_ms)
             self._arm(armed, arming, now_ms)
             self._store.connection.execute(
                 "UPDATE ledger_info SET armings = armings + ?, server_high_ms = max(server_high_ms, ?)",
@@ -172,14 +174,11 @@ class SendBook:
             self._store.change_one("UPDATE batches SET request_key = ? WHERE id = ?", [key, sendable.id])
 
     def outcomes(self, sendable: Sendable, limit: int) -> list[tuple[int, str]]:
-        """When the last sends of a batch's present epoch were armed and how they ended, newest first.
-
-        Those that were put back before they began say nothing, and are left out.
-        """
+        """When the last sends of a batch's present epoch were armed and how they ended, newest first."""
         rows = self._store.all(
             "SELECT armed_ms, outcome FROM sends WHERE batch_id = ? AND epoch = ? AND ended_ms IS NOT NULL "
-            "AND outcome <> ? ORDER BY id DESC LIMIT ?",
-            [sendable.id, sendable.batch.epoch, UNSENT, limit],
+            "ORDER BY id DESC LIMIT ?",
+            [sendable.id, sendable.batch.epoch, limit],
         )
         return [(armed_ms, outcome) for armed_ms, outcome in rows]
 
@@ -241,6 +240,12 @@ class SendBook:
             if each.after.state is State.REFUSED:
                 self.release_identities(each.sendable.id)
             self._add_parts(each.sendable.id, list(each.parts), now_ms)
+
+    def _put_back(self, put_back: Sequence[tuple[Sendable, Step]], now_ms: int) -> None:
+        """Takes back that these batches were armed: no send is left, for whatever asks whether one ever was."""
+        for each, step in put_back:
+            self._store.change_one("DELETE FROM sends WHERE batch_id = ? AND ended_ms IS NULL", [each.id])
+            self.move(each.id, State.ARMED, step.batch, step.reason, now_ms)
 
     def move(self, batch_id: int, before: State, after: Batch, reason: str, now_ms: int) -> None:
         """Changes a batch's state, naming the one it must be in (law 10). Called inside a transaction."""

@@ -17,7 +17,7 @@ from importer.ledger.doubt_book import Doubt, DoubtBook
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
 from importer.model import Answer, Exchange, NoAnswer
-from importer.protocol import Arming, Batch, State, Window
+from importer.protocol import Arming, Batch, State, Step, Window
 from importer.reconcile import Reconciler
 from importer.sender import Carrier, Sender
 
@@ -121,11 +121,14 @@ class UnwrittenArming(SendBook):
         self,
         *,
         settled: Sequence[Settlement] = (),
+        put_back: Sequence[tuple[Sendable, Step]] = (),
         armed: Sequence[tuple[Sendable, Batch]] = (),
         server_high_ms: int = 0,
         arming: Arming | None = None,
         now_ms: int,
     ) -> None:
+        for each, _ in put_back:
+            del self._unwritten[each.id]  # neither its arming nor its end reaches the disk
         for each in settled:
             if each.sendable.id in self._unwritten:
                 sendable, after, since = self._unwritten.pop(each.sendable.id)

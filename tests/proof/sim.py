@@ -30,6 +30,7 @@ from importer.client import ApiError, CallsApi
 from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook
 from importer.ledger.send_book import SendBook
+from importer.ledger.upkeep import check_ledger
 from importer.model import Answer
 from importer.protocol import ServerClock, Window, calibrated
 from importer.reconcile import Reconciler, ReconcileSettings
@@ -159,6 +160,10 @@ class History:
         broken = (*self.flags, *Judgement(self).all())
         return Told(plot=self.plot, broken=broken, met=self.world.met, happened=tuple(self.world.happened))
 
+    def _check_ledger(self) -> None:
+        """However a process ended, what it leaves behind is what `ledger check` takes for sound."""
+        self.flags += [f"ledger check: {finding}" for finding in check_ledger(self.ledger_path).findings]
+
     def _make_gate(self) -> Gate:
         poison = self.world.dice.sample(self.prepared.phones, self.plot.poison)
         return Gate(
@@ -240,6 +245,7 @@ class History:
         except ApiError:
             ending = "unread"  # the reports, which adopting asks before it sends
         world.note("ended", ending)
+        self._check_ledger()
         return ending
 
     def _settle(self, ledger: Ledger, api: CallsApi) -> str:

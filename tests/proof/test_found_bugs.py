@@ -10,19 +10,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pyroaring import BitMap64
 
 from importer import protocol
 from importer.client import Found, JobReport
+from importer.errors import LedgerProblem
 from importer.ledger import Ledger
 from importer.ledger.doubt_book import DoubtBook, Question
 from importer.ledger.records import Sendable, Settlement
 from importer.ledger.send_book import SendBook
+from importer.ledger.upkeep import back_up, check_ledger
 from importer.model import Answer, Exchange, NoAnswer
 from importer.protocol import Arming, State
 from importer.reconcile import Reconciler, ReconcileSettings
 from importer.sender import Adoption, Carrier, Sender, SendSettings
 
-from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared
+from .mortal import NOBODY_LISTENS, OWNER, MortalLedger, Prepared, invented_rows, prepared, taken_in
 from .planted import NoRivals, OldVerdicts
 from .world import START_MS, Napping, SeededCrew, World
 
@@ -298,37 +301,108 @@ class Stopping:
         return self._willing.send_batch(body, key, last_look=last_look)
 
 
-def test_what_was_armed_ahead_is_put_back_as_it_was_when_the_run_stops(tmp_path: Path, world: World) -> None:
-    """It never left: so it may be cut, thawed and held against do-not-call lists as if nothing had been."""
-    made = prepared(tmp_path / "list", invented_rows(40, shared=0), 1)
-    with opened(made, world) as ledger:
+def stopped_early(ledger: Ledger, made: Prepared, world: World, willing: Willing) -> list[int]:
+    """Stops a run after three requests; gives the batches that were armed ahead and put back."""
+    stopping = Stopping(willing, 3)
+    moment = world.moment()
+    result = Sender(
+        ledger=ledger,
+        import_id=made.an_import.id,
+        key_seed=made.campaign.key_seed,
+        carrier=stopping,
+        settings=SendSettings(),
+        observer=NOBODY_LISTENS,
+        now=world.moment,
+        is_stopping=stopping.is_stopping,
+        server_clock=protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
+        crew=lambda size: SeededCrew(world, size),
+    ).run()
+    back = ledger.store.all("SELECT id FROM batches WHERE reason = 'put back before it was sent'")
+    assert (result.ending, bool(back)) == ("stopped", True)
+    assert result.balance.accepted == len(willing.keys)
+    assert result.balance.pending == 40 - len(willing.keys)
+    return [batch_id for (batch_id,) in back]
+
+
+@pytest.fixture(params=[False, True], ids=["apart", "packed"])
+def forty(tmp_path: Path, request: pytest.FixtureRequest) -> Prepared:
+    """Forty requests of one row."""
+    return prepared(tmp_path / "list", invented_rows(40, shared=0), 1, is_packed=request.param)
+
+
+def test_what_was_armed_ahead_is_put_back_as_it_was_when_the_run_stops(forty: Prepared, world: World) -> None:
+    """It never left: the batch is as it was, no send of it is known, and the next run sends it under its key."""
+    with opened(forty, world) as ledger:
         willing = Willing(world)
-        stopping = Stopping(willing, 3)
-        moment = world.moment()
-        result = Sender(
-            ledger=ledger,
-            import_id=made.an_import.id,
-            key_seed=made.campaign.key_seed,
-            carrier=stopping,
-            settings=SendSettings(),
-            observer=NOBODY_LISTENS,
-            now=world.moment,
-            is_stopping=stopping.is_stopping,
-            server_clock=protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
-            crew=lambda size: SeededCrew(world, size),
-        ).run()
-        read = ledger.store.connection.execute
-        back = read("SELECT batch_id FROM sends WHERE outcome = 'not executed: put back'").fetchall()
-        assert result.ending == "stopped"
-        assert back
-        assert result.balance.accepted == len(willing.keys)
-        assert result.balance.pending == 40 - len(willing.keys)
         untouched = "state = 'frozen' AND sends = 0 AND epoch = 0 AND first_boot_id IS NULL"
-        for (batch_id,) in back:
-            assert read(f"SELECT {untouched} FROM batches WHERE id = ?", [batch_id]).fetchone() == (1,)
-        again = sender(ledger, made, world, carrier=willing).run()
+        for batch_id in stopped_early(ledger, forty, world, willing):
+            assert ledger.store.one(f"SELECT {untouched} FROM batches WHERE id = ?", [batch_id]) == (1,)
+            assert ledger.store.all("SELECT 1 FROM sends WHERE batch_id = ?", [batch_id]) == []
+        again = sender(ledger, forty, world, carrier=willing).run()
         assert (again.ending, again.balance.accepted) == ("done", 40)
         assert len(willing.keys) == len(set(willing.keys)) == 40
+
+
+def test_a_ledger_with_batches_put_back_is_sound(forty: Prepared, world: World, tmp_path: Path) -> None:
+    """`ledger check` finds nothing, so `ledger backup` makes its copy."""
+    with opened(forty, world) as ledger:
+        stopped_early(ledger, forty, world, Willing(world))
+    assert check_ledger(forty.ledger).findings == ()
+    assert back_up(forty.ledger, tmp_path / "copy.db").findings == ()
+
+
+def test_a_number_of_a_batch_put_back_may_come_onto_a_do_not_call_list(forty: Prepared, world: World) -> None:
+    """Its row is taken out, and the others are sent."""
+    with opened(forty, world) as ledger:
+        willing = Willing(world)
+        back = stopped_early(ledger, forty, world, willing)
+        ledger.dnc.also(BitMap64([int(forty.phones[back[0] - 1])]))
+        again = sender(ledger, forty, world, carrier=willing).run()
+        assert (again.ending, again.balance.accepted, again.balance.suppressed) == ("done", 39, 1)
+
+
+def test_a_list_may_be_edited_after_batches_were_put_back(forty: Prepared, world: World) -> None:
+    """What was never sent is thawed (law 13): the row that was deleted from the list is called no more."""
+    with opened(forty, world) as ledger:
+        willing = Willing(world)
+        back = stopped_early(ledger, forty, world, willing)
+        rows = [row for at, row in enumerate(invented_rows(40, shared=0), 1) if at != back[0]]
+        edited = taken_in(ledger, forty.ledger.parent, rows, 1, world, edition=5)
+        assert (edited.id, edited.revision) == (forty.an_import.id, 2)
+        again = sender(ledger, forty, world, carrier=willing).run()
+        assert (again.ending, again.balance.accepted, again.balance.withdrawn) == ("done", 39, 1)
+
+
+def test_rows_of_batches_put_back_can_be_withdrawn(forty: Prepared, world: World) -> None:
+    """`cancel` finds that nothing of them was ever sent."""
+    with opened(forty, world) as ledger:
+        back = stopped_early(ledger, forty, world, Willing(world))
+        phones = [int(forty.phones[batch_id - 1]) for batch_id in back]
+        assert ledger.cancellations.choose([forty.an_import.id], phones=phones, row_ids=None) == len(back)
+        assert ledger.cancellations.withdraw(key_seed=forty.campaign.key_seed, now_ms=world.moment().unix_ms) == len(
+            back
+        )
+
+
+def test_two_open_sends_of_one_batch_do_not_stand_for_those_of_two(singles: Prepared, world: World) -> None:
+    """Law 10 holds for each batch of a turn, not for their sum."""
+    with opened(singles, world) as ledger:
+        here, now_ms = arming(world), world.moment().unix_ms
+        sendables = [ledger.sends.load(batch_id) for batch_id in (1, 2)]
+        armed = [(each, protocol.arm(each.batch, here).batch) for each in sendables]
+        ledger.sends.advance(armed=armed, arming=here, now_ms=now_ms)
+        with ledger.store.transaction():
+            ledger.store.connection.execute("UPDATE sends SET batch_id = 1")
+        timeout = protocol.Unknown(kind="timeout")
+        ended = [
+            Settlement(
+                sendable=each, after=protocol.settle(after, timeout, phones=(), jitter=0).batch,
+                reason="", outcome="unknown: timeout", status=None, server_date_ms=None, elapsed_ms=1, receipt=None,
+            )
+            for each, after in armed
+        ]  # fmt: skip
+        with pytest.raises(LedgerProblem, match="0 rows moved instead of 2"):
+            ledger.sends.advance(settled=ended, now_ms=now_ms)
 
 
 class Nobody:

@@ -19,7 +19,7 @@ _WITHIN = {
 }
 _OTHERWISE = (model.Bounds(sends=3, crashes=0), model.FRESH)
 SEEDS = 1200
-_FROM = {"other keys at once": 3_000}  # the seeds before show nothing
+_FROM = {"other keys at once": 12_500}  # rare: one history in some thousands shows it
 
 
 @pytest.mark.parametrize("name", model.PLANTED)

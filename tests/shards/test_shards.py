@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from importer.integrations.child import ImporterProcess, run_arguments
 from importer.ledger import Ledger, LedgerReader
 from importer.ledger.merging import merge_ledgers
 from importer.ledger.upkeep import check_ledger
+from importer.machine import now
+from importer.protocol import Arming, arm, put_back
 from importer.shards import Shard, parse_shard, shard_column, shard_number
 
 GOLDEN = {
@@ -185,6 +188,46 @@ def test_what_moved_since_is_merged_again(shop: Shop) -> None:
     then = balance_of(shop.ledger)
     assert (then.pending, then.accepted) == (0, first.accepted + first.pending)
     assert check_ledger(shop.ledger).findings == ()
+
+
+def test_what_a_shard_took_back_is_taken_back_at_home(shop: Shop) -> None:
+    """Sends armed ahead and merged, then put back, go; their ids stand for other sends by then, of other batches."""
+    source = write_list(shop.folder / "list.csv", people(40))
+    for shard in ("1/2", "2/2"):
+        run_shard(shop, source, shard, "--first", "4")
+    parts = [own(shop, 1), own(shop, 2)]
+
+    def armed_in(part: Path, batch_ids: Sequence[int]) -> None:
+        with Ledger(part, OWNER, now_ms=1) as ledger:
+            here = Arming(server_low_ms=None, boot_ms=now().boot_ms, boot_id=now().boot_id)
+            batches = [ledger.sends.load(batch_id) for batch_id in batch_ids]
+            armed = [(each, arm(each.batch, here).batch) for each in batches]
+            ledger.sends.advance(armed=armed, arming=here, now_ms=now().unix_ms)
+
+    with Ledger(parts[0], OWNER, now_ms=1) as ledger:
+        frozen = [row[0] for row in ledger.store.all("SELECT id FROM batches WHERE state = 'frozen' ORDER BY id")]
+    armed_in(parts[0], frozen[:2])
+    assert merge(shop).code == 0
+    with Ledger(parts[0], OWNER, now_ms=1) as ledger:
+        as_it_was = ledger.sends.load(frozen[2]).batch
+        armed = [ledger.sends.load(each) for each in frozen[:2]]
+        ledger.sends.advance(put_back=[(each, put_back(each.batch, as_it_was)) for each in armed], now_ms=now().unix_ms)
+    assert merge(shop).code == 0
+    assert open_sends(shop.ledger) == 0
+    armed_in(parts[0], frozen[2:4])
+    assert merge(shop).code == 0
+    assert open_sends(shop.ledger) == 2
+    assert check_ledger(shop.ledger).findings == ()
+    for part, shard in zip(parts, ("1/2", "2/2"), strict=True):
+        assert run_shard(shop, source, shard, ledger=part).code == 0
+    assert merge(shop).code == 0
+    assert balance_of(shop.ledger).accepted == 40
+    assert check_ledger(shop.ledger).findings == ()
+
+
+def open_sends(ledger: Path) -> int:
+    with sqlite3.connect(f"file:{ledger}?mode=ro", uri=True) as connection:
+        return int(connection.execute("SELECT count(*) FROM sends WHERE ended_ms IS NULL").fetchone()[0])
 
 
 def test_a_merge_that_dies_and_is_made_again_gives_the_same(shop: Shop, tmp_path: Path) -> None:
