@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from importer.columns import TEXT, framed, texts_of
@@ -193,27 +194,73 @@ def _messages(row_round: str, cells: Sequence[pl.Series], names: Iterable[str]) 
     """What is hashed of rows whose payload is text: put together in one go where no cell is missing."""
     frame, (phone, *values) = framed(cells)
     texts = dict(zip(names, values, strict=True))
-    is_whole = not any(cell.null_count() for cell in cells)
-    made = _whole_message(row_round, phone, texts) if is_whole else _message_expr(row_round, phone, texts, {}, ())
-    return frame.select(made).to_series()
+    if any(cell.null_count() for cell in cells):
+        return frame.select(_message_expr(row_round, phone, texts, {}, ())).to_series()
+    sizes_bytes = [cell.str.len_bytes() for cell in frame.iter_columns()]
+    return frame.select(_whole_message(row_round, phone, texts, sizes_bytes)).to_series()
 
 
-def _whole_message(row_round: str, phone: pl.Expr, texts: dict[str, pl.Expr]) -> pl.Expr:
-    """`_message_expr` of rows without policy in which every field is there; the length of all is reckoned, not made."""
+def _whole_message(
+    row_round: str, phone: pl.Expr, texts: dict[str, pl.Expr], sizes_bytes: Sequence[pl.Series]
+) -> pl.Expr:
+    """`_message_expr` of rows without policy in which every field is there; the length of all is reckoned, not made.
+
+    **Shapes**: `sizes_bytes` are those of the phones, then of the texts in their order.
+    """
+    phone_size, *text_sizes = ((each, _spelled(each)) for each in sizes_bytes)
+    fixed_bytes = sum(len((_text_netstring(name) + TEXT + ":,").encode()) for name in texts)
+    all_bytes = sum((size + _digits(spelled) for size, spelled in text_sizes), start=phone_size[0] * 0 + fixed_bytes)
+    pieces = [
+        _text_netstring(_ROW_WORD) + _text_netstring(row_round),
+        phone_size[1],
+        ":",
+        phone,
+        ",",
+        _spelled(all_bytes),
+    ]
+    before = ":"
+    for (name, value), (_, spelled) in sorted(
+        zip(texts.items(), text_sizes, strict=True), key=lambda field: field[0][0]
+    ):
+        pieces += [before + _text_netstring(name) + TEXT, spelled, ":", value]
+        before = ","
+    return _concatenated([*pieces, ",," + _text_netstring("")])
+
+
+def _spelled(counts: pl.Series) -> str | pl.Series:
+    """Counts as text: one text where all are alike, as they are for cells of one length."""
     import polars as pl
 
-    sizes = {name: value.str.len_bytes() for name, value in texts.items()}
-    spelled = {name: size.cast(pl.String) for name, size in sizes.items()}
-    fixed_bytes = sum(len((_text_netstring(name) + TEXT + ":,").encode()) for name in texts)
-    all_bytes = pl.sum_horizontal(*sizes.values(), *(size.str.len_bytes() for size in spelled.values())) + fixed_bytes
-    head = _text_netstring(_ROW_WORD) + _text_netstring(row_round)
-    pieces = [pl.lit(head), phone.str.len_bytes().cast(pl.String), pl.lit(":"), phone, pl.lit(",")]
-    before = ":"
-    pieces.append(all_bytes.cast(pl.String))
-    for name, value in sorted(texts.items(), key=lambda field: field[0]):
-        pieces += [pl.lit(before + _text_netstring(name) + TEXT), spelled[name], pl.lit(":"), value]
-        before = ","
-    return pl.concat_str(*pieces, pl.lit(",," + _text_netstring("")))
+    least, most = counts.min(), counts.max()
+    if least == most:
+        return str(most or 0)
+    numerals = _numerals()
+    return numerals.gather(counts) if most < len(numerals) else counts.cast(pl.String)  # type: ignore[operator]
+
+
+def _digits(spelled: str | pl.Series) -> int | pl.Series:
+    return len(spelled) if isinstance(spelled, str) else spelled.str.len_bytes()
+
+
+@cache
+def _numerals() -> pl.Series:
+    """The counts that are usual, to be taken from here: quicker than to spell each."""
+    import polars as pl
+
+    return pl.Series(map(str, range(4096)), dtype=pl.String)
+
+
+def _concatenated(pieces: Iterable[str | pl.Series | pl.Expr]) -> pl.Expr:
+    """The pieces of each row as one text, with as few pieces as can be."""
+    import polars as pl
+
+    joined: list[str | pl.Series | pl.Expr] = [""]
+    for piece in pieces:
+        if isinstance(piece, str) and isinstance(joined[-1], str):
+            joined[-1] += piece
+        else:
+            joined.append(piece)
+    return pl.concat_str([piece if isinstance(piece, pl.Expr) else pl.lit(piece) for piece in joined])
 
 
 def identity_column(seed: str, row_round: str, columns: dict[str, pl.Expr]) -> pl.Expr:

@@ -11,6 +11,7 @@ import json
 import uuid
 
 import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,6 +148,16 @@ def test_law_1_a_chunk_without_a_missing_cell_is_keyed_and_written_as_any_other(
     wanted = [keys.row_key(SEED, round_name, PHONE, dict(zip(names, row, strict=True)), {}) for row in rows]
     assert fast["key"].to_list() == fast["named"].to_list() == wanted
     assert fast["item"].to_list() == items.to_series().to_list()[:-1]
+
+
+@pytest.mark.parametrize("sizes", [[0], [7, 7, 7], [9, 10], [0, 9, 10, 99, 100], [4_095, 4_096], [5_000, 5_000, 3]])
+def test_law_1_cells_of_any_length_are_keyed_as_one_by_one(sizes: list[int]) -> None:
+    """Lengths are spelled once where all are alike, taken from a table where they are usual, else spelled each."""
+    frame = pl.DataFrame({"a": ["x" * size for size in sizes], "b": ["é" * (size // 2) for size in sizes]})
+    made = frame.select(keys.row_key_column(SEED, "", pl.lit(PHONE), {name: pl.col(name) for name in "ab"}, {}))
+    assert made.to_series().to_list() == [keys.row_key(SEED, "", PHONE, row, {}) for row in frame.iter_rows(named=True)]
+    empty = frame.clear().select(keys.row_key_column(SEED, "", pl.col("a"), {"b": pl.col("b")}, {}))
+    assert empty.height == 0
 
 
 @settings(max_examples=100)

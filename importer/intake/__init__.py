@@ -45,6 +45,7 @@ __all__ = [
 
 
 CUTTERS = 3  # one that cuts, two that pack
+NEW_CHUNK_ROWS = 32_768  # of a list that is likely new: each row then has its request with it
 
 
 class IntakeStopped(Exception):
@@ -82,10 +83,11 @@ class Intake:
         book = self.books[0]
         start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
         has_earlier = any(book.has_earlier_rows(an_import) for book in self.books)
+        most_rows = NEW_CHUNK_ROWS if book.keeps_bodies and not has_earlier else None
         prepared = partial(self._prepared, an_import=an_import, is_likely_new=not has_earlier)
         with (
             ThreadPoolExecutor(CUTTERS, thread_name_prefix="cut") as cutters,
-            closing(ahead(self.row_list.chunks(start), prepared)) as chunks,
+            closing(ahead(self.row_list.chunks(start, most_rows=most_rows), prepared)) as chunks,
         ):
             run = _Running(self, an_import, cutters, has_earlier=has_earlier)
             for file_no, chunk in chunks:

@@ -99,7 +99,7 @@ def _told(judged: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def _counted(column: pl.Series) -> dict[str, int]:
-    return dict(column.cast(pl.String).drop_nulls().value_counts().iter_rows())
+    return {value: count for value, count in column.value_counts().iter_rows() if value is not None}
 
 
 # Our columns stand beside the list's own. Columns whose names begin so are dropped when a list is read.

@@ -319,15 +319,16 @@ class SlicedList(RowList):
         is_unedited = not info.is_spooled and all(getattr(stamp, name) == getattr(info, name) for name in names)
         return is_unedited or (sha256 is not None and sha256 == self._whole.counts[file_no].sha256)
 
-    def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
+    def chunks(self, start: Position | None = None, *, most_rows: int | None = None) -> Iterator[Chunk]:
         """The shard's rows from `start` on, and how many others there are between them."""
+        chunk_rows = min(self._chunk_rows, most_rows or self._chunk_rows)
         for each in self._slices:
             if start is None or each.file_no >= start.file_no:
                 is_inside = start is not None and each.file_no == start.file_no
                 before = start.row_no - 1 - each.base if start is not None and is_inside else 0
-                yield from self._chunks_of(each, max(before, 0))
+                yield from self._chunks_of(each, max(before, 0), chunk_rows)
 
-    def _chunks_of(self, each: Slice, before: int) -> Iterator[Chunk]:
+    def _chunks_of(self, each: Slice, before: int, chunk_rows: int) -> Iterator[Chunk]:
         """The rows of a slice behind a row number. Each chunk reaches to its last row, the last to the stretch's."""
         everybody = BitMap64.deserialize(each.row_nos)
         if not everybody or everybody.max() <= before:
@@ -336,7 +337,7 @@ class SlicedList(RowList):
         rows = pl.concat(frames).filter(pl.col(ROW_NO) > before).sort(ROW_NO)
         bad, extra = unpacked(each.bad).filter(pl.col("row_no") > before), unpacked(each.extra)
         own = pl.concat([rows[ROW_NO], bad["row_no"]]).sort()
-        ends = [*own.gather_every(self._chunk_rows, self._chunk_rows - 1).to_list()[: own.len() // self._chunk_rows]]
+        ends = [*own.gather_every(chunk_rows, chunk_rows - 1).to_list()[: own.len() // chunk_rows]]
         last = everybody.max()
         for after, upto in _steps(before, [*(end for end in ends if end != own[-1]), last]):
             is_in = pl.col(ROW_NO).is_between(after, upto, closed="right")

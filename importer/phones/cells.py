@@ -66,12 +66,17 @@ Texts = pl.DataFrame
 
 def read_cells(cells: pl.Series) -> Texts:
     """The digits of each cell. **Shapes**: strings in; `digits`, `has_plus`, `is_viable`, `is_undecided` out."""
-    odd = (~cells.str.contains(_CLEAN)).arg_true()
+    odd = odd_rows(cells)
     if not len(odd):
         return _clean(cells)
     if len(odd) == len(cells):
         return _not_clean(cells)
     return _overlaid(_clean(cells), odd, _not_clean(cells.gather(odd)))
+
+
+def odd_rows(cells: pl.Series) -> pl.Series:
+    """Where more or less is written than digits with at most a plus in front of them."""
+    return (~cells.str.contains(_CLEAN)).arg_true()
 
 
 def _clean(cells: pl.Series) -> Texts:

@@ -40,9 +40,12 @@ _THREE_LETTERS = r"[0-9+](?:.*?[A-Za-z]){3}"
 _NOTEWORTHY = rf"[0-9].*[A-Za-z#~,;\u0434\u0414]|{INVISIBLE}"
 
 
-def damage_of(cells: pl.Series) -> pl.Series:
-    """The damage each cell shows, null for none. **Shapes**: strings in, as many REASON out."""
-    suspects = cells.str.contains(_SUSPICION).arg_true()
+def damage_of(cells: pl.Series, odd: pl.Series) -> pl.Series:
+    """The damage each cell shows, null for none. **Shapes**: strings in, as many REASON out.
+
+    `odd` are the rows that `odd_rows` finds: no other cell shows damage.
+    """
+    suspects = odd.filter(cells.gather(odd).str.contains(_SUSPICION))
     found = pl.select(
         _first_of(
             {
@@ -77,13 +80,15 @@ def sharper_faults(cells: pl.Series, faults: pl.Series) -> pl.Series:
     return placed(faults, vague, found.zip_with(found.is_not_null(), other))
 
 
-def warnings_of(cells: pl.Series, e164: pl.Series) -> pl.Series:
+def warnings_of(cells: pl.Series, e164: pl.Series, odd: pl.Series) -> pl.Series:
     """What an accepted cell should be looked at for, null for nothing. **Shapes**: strings in, as many WARNING out.
 
-    `e164` is null for rejected cells, which get no warning.
+    `e164` is null for rejected cells, which get no warning. `odd` are the rows that `odd_rows` finds: of the other
+    cells only test numbers are noteworthy.
     """
     is_test = e164.str.contains(TEST_NUMBER)
-    rows = (is_test | (cells.str.contains(_NOTEWORTHY) & e164.is_not_null())).arg_true()
+    noteworthy = odd.filter(cells.gather(odd).str.contains(_NOTEWORTHY) & e164.gather(odd).is_not_null())
+    rows = pl.concat([is_test.arg_true(), noteworthy]).unique().sort()
     found = pl.select(
         _first_of(
             {

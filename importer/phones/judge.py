@@ -12,6 +12,7 @@ from collections.abc import Callable
 import phonenumbers
 import polars as pl
 
+from importer.phones.cells import odd_rows
 from importer.phones.columns import CHECKED, REASON, placed, same
 from importer.phones.damage import damage_of, sharper_faults, warnings_of
 from importer.phones.homes import Homes, homes_of
@@ -29,12 +30,13 @@ def check_with(read: Reader, numbers: pl.Series, rules: PhoneRules, regions: pl.
     """Judges every cell with the given reader. **Shapes**: `columns.CHECKED`, a row per cell, in order."""
     cells = numbers.cast(pl.String).fill_null("").alias("cell")
     homes = homes_of(regions, rules.region)
-    damage = damage_of(cells)
+    odd = odd_rows(cells)
+    damage = damage_of(cells, odd)
     if damage.null_count() < len(damage):
         cells = pl.select(pl.when(damage.is_null()).then(cells).otherwise(pl.lit(""))).to_series().alias("cell")
     reading = read(cells, homes).with_columns(cells, damage.alias("damage"))
     reading = _choose_bare(reading, rules, homes)
-    return _sharpen(read, _apply_rules(reading, rules), homes)
+    return _sharpen(read, _apply_rules(reading, rules), homes, odd)
 
 
 def _choose_bare(reading: pl.DataFrame, rules: PhoneRules, homes: Homes) -> pl.DataFrame:
@@ -73,7 +75,7 @@ def _any_digits() -> pl.Expr:
     return pl.coalesce("parsed_e164", pl.when(digits.str.contains(_ANY_DIGITS)).then(digits))
 
 
-def _sharpen(read: Reader, reading: pl.DataFrame, homes: Homes) -> pl.DataFrame:
+def _sharpen(read: Reader, reading: pl.DataFrame, homes: Homes, odd: pl.Series) -> pl.DataFrame:
     is_rejected = reading["reason"].is_null() & ~reading["is_readable"]
     rows = is_rejected.arg_true()
     reasons = (
@@ -84,7 +86,7 @@ def _sharpen(read: Reader, reading: pl.DataFrame, homes: Homes) -> pl.DataFrame:
     checked = reading.with_columns(
         reasons.alias("reason"), pl.when(reasons.is_null()).then(pl.col("parsed_e164")).alias("e164")
     )
-    return checked.with_columns(warnings_of(checked["cell"], checked["e164"])).select(*CHECKED)
+    return checked.with_columns(warnings_of(checked["cell"], checked["e164"], odd)).select(*CHECKED)
 
 
 def _reasons(read: Reader, rejected: pl.DataFrame, homes: Homes) -> pl.Series:

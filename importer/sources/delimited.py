@@ -69,7 +69,8 @@ class DelimitedReader:
                 span=span,
             )
             for records in ahead(scanner.scan_all(blocks) if span.end is None else scanner.scan_some(blocks)):
-                data = records.filter(pl.col("row_no") != header_row_no)
+                is_past_header = not records.height or records["row_no"][0] > header_row_no
+                data = records if is_past_header else records.filter(pl.col("row_no") != header_row_no)
                 tally.witness_rows += data.height
                 yield from self._piece(data, first_row_no, tally)
         tally.sha256 = digest.hexdigest()
@@ -77,7 +78,7 @@ class DelimitedReader:
 
     def _piece(self, records: pl.DataFrame, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The wanted records as columns. Those before `first_row_no` were parsed by an earlier run: only counted."""
-        wanted = records.filter(pl.col("row_no") >= first_row_no)
+        wanted = _from(records, first_row_no)
         tally.read_rows += records.height - wanted.height
         if not wanted.height:
             return
@@ -103,11 +104,11 @@ class DelimitedReader:
         """  # noqa: D205 - one thought
         grammar = self._dialect.grammar
         header = grammar.delimiter.join(map(str, range(self._width)))
-        body = texts.str.join("\n").item() if texts.len() else ""
-        text = f"{header}\n{body}\n" if texts.len() else f"{header}\n"
+        body = [bytes(texts.str.join("\n").cast(pl.Binary).item()), b""] if texts.len() else [b""]
+        data = b"\n".join([header.encode(), *body])
         with polars_translated(self._file.name):
             rows = pl.read_csv(
-                io.BytesIO(text.encode()),
+                io.BytesIO(data),
                 separator=grammar.delimiter,
                 quote_char=grammar.quote or None,
                 infer_schema=False,
@@ -138,6 +139,13 @@ class DelimitedReader:
             explanation=pl.col("flaw").replace_strict(told, return_dtype=pl.String, default=None).fill_null(ragged),
             raw=pl.when(long).then(pl.col("text").str.head(RAW_CHARS) + "…").otherwise("text"),
         )
+
+
+def _from(records: pl.DataFrame, first_row_no: int) -> pl.DataFrame:
+    """The records from a row on; they are in order, and nearly always all of a block are."""
+    if not records.height or records["row_no"][0] >= first_row_no:
+        return records
+    return records.filter(pl.col("row_no") >= first_row_no)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -61,17 +61,18 @@ class RowList:
             raise RuntimeError("counts are known once chunks() has been read to its end")
         return self._counts
 
-    def chunks(self, start: Position | None = None) -> Iterator[Chunk]:
-        """The rows from `start` on, in order, in chunks of at most `chunk_rows` rows of one file.
+    def chunks(self, start: Position | None = None, *, most_rows: int | None = None) -> Iterator[Chunk]:
+        """The rows from `start` on, in order, in chunks of at most `chunk_rows` rows of one file, or of fewer if asked.
 
         **Errors**: ListProblem as soon as the list proves unreadable; what was already given must then be dropped.
         """
         self._counts = None
         counts: list[FileCount] = []
+        chunk_rows = min(self._chunk_rows, most_rows or self._chunk_rows)
         for file_no, reader in enumerate(self._readers):
             tally = Tally()
             pieces = reader.pieces(_first_row_no(start, file_no), tally)
-            for piece in even_pieces(_bearable(pieces, self.files[file_no].name), self._chunk_rows):
+            for piece in even_pieces(_bearable(pieces, self.files[file_no].name), chunk_rows):
                 rows = aligned(piece.rows, self.columns)
                 yield Chunk(file_no=file_no, rows=rows, row_nos=piece.row_nos, bad=piece.bad)
             counts.append(self._agreed(file_no, tally))

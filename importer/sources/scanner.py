@@ -166,7 +166,7 @@ class RecordScanner:
         data, self._carried = self._carried + block, b""
         is_quoting = bool(self._grammar.quote) and self._grammar.quote.encode() in data
         lines = self._checked(lines_of(data, is_quoting=is_quoting), has_nul=b"\0" in data)
-        records = self._judged(lines)
+        records = self._judged(lines, is_quoting=is_quoting)
         if (records["state"] == OPEN).any():
             records = self._joined(records, data.splitlines(keepends=True), is_last=is_last)
         return self._numbered(records).select(*RECORD_SCHEMA)
@@ -177,10 +177,12 @@ class RecordScanner:
         if has_nul:
             is_nul = flaw.is_null() & text.str.contains("\0", literal=True)
             lines = lines.with_columns(flaw=pl.when(is_nul).then(pl.lit("nul")).otherwise(flaw))
-        is_long = text.str.len_bytes() > self._max_record_bytes
+        is_long = lines["text"].str.len_bytes() > self._max_record_bytes
+        if not is_long.any():
+            return lines
         return lines.with_columns(flaw=pl.when(is_long).then(pl.lit("oversized")).otherwise(flaw))
 
-    def _judged(self, lines: pl.DataFrame) -> pl.DataFrame:
+    def _judged(self, lines: pl.DataFrame, *, is_quoting: bool) -> pl.DataFrame:
         """What each line does at the start of a record: state, is_odd and fields (meaningless where flawed).
 
         Three sieves, the cheapest first: lines without quotes are whole records; then those of the usual shape.
@@ -191,8 +193,8 @@ class RecordScanner:
             is_odd=pl.lit(value=False),
             fields=fields.cast(pl.UInt32),
         )
-        quoting = self._quoting(lines)
-        if not quoting.len():
+        quoting = self._quoting(lines) if is_quoting else None
+        if quoting is None or not quoting.len():
             return lines
         is_usual = lines["text"][quoting].str.contains(self._grammar.plain_record_of(self._width))
         lines = lines.with_columns(fields=lines["fields"].scatter(quoting.filter(is_usual), self._width))
@@ -214,8 +216,6 @@ class RecordScanner:
 
     def _quoting(self, lines: pl.DataFrame) -> pl.Series:
         """The indices of the sound lines that have a quote character."""
-        if not self._grammar.quote:
-            return pl.Series([], dtype=pl.UInt32)
         has_quote = pl.col("flaw").is_null() & pl.col("text").str.contains(self._grammar.quote, literal=True)
         return lines.select(has_quote.arg_true()).to_series()
 
@@ -281,7 +281,8 @@ class RecordScanner:
         first = self._next_row_no
         self._next_row_no += records.height
         numbered = records.with_columns(row_no=pl.int_range(first, first + records.height, dtype=pl.Int64))
-        return numbered.filter((pl.col("text").str.len_bytes() > 0) | pl.col("flaw").is_not_null())
+        is_some = (numbered["text"].str.len_bytes() > 0) | numbered["flaw"].is_not_null()
+        return numbered if is_some.all() else numbered.filter(is_some)
 
 
 def lines_of(data: bytes, *, is_quoting: bool) -> pl.DataFrame:
@@ -291,7 +292,9 @@ def lines_of(data: bytes, *, is_quoting: bool) -> pl.DataFrame:
 
     Blocks in which a carriage return might be part of a quoted cell, and blocks that are not UTF-8, take slower ways.
     """
-    if b"\r" in data and is_quoting:
+    if b"\r" not in data:
+        return _split_by_polars(data)
+    if is_quoting:
         return _split_by_python(data)
     return _split_by_polars(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 

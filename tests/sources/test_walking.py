@@ -72,9 +72,10 @@ def test_chunks_are_as_large_as_asked_for(made: tuple[Path, Reading]) -> None:
     """Good and bad rows together; only the last chunk of a file is smaller."""
     path, _ = made
     with opened(path, chunk_rows=1_000, **options_of(path)) as rows:
-        sizes = [chunk.rows.height + chunk.bad.height for chunk in rows.chunks()]
-    assert set(sizes[:-1]) <= {1_000}
-    assert 0 < sizes[-1] <= 1_000
+        for most_rows, size in ((None, 1_000), (300, 300), (5_000, 1_000)):
+            sizes = [chunk.rows.height + chunk.bad.height for chunk in rows.chunks(most_rows=most_rows)]
+            assert set(sizes[:-1]) <= {size}
+            assert 0 < sizes[-1] <= size
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.4, 0.97, 1.0])
