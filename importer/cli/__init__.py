@@ -145,7 +145,7 @@ def cli() -> None:
 
 
 # Heeded by the libraries when they are first loaded: polars gives memory back at once, numpy starts no idle threads.
-_THRIFT = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:200,muzzy_decay_ms:0", "OPENBLAS_NUM_THREADS": "1"}
+_THRIFT = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:100,muzzy_decay_ms:0", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -45,7 +45,7 @@ __all__ = [
 
 
 CUTTERS = 3  # one that cuts, two that pack
-NEW_CHUNK_ROWS = 32_768  # of a list that is likely new: each row then has its request with it
+NEW_CHUNK_ROWS = 40_000  # at most, of a list that is likely new: each row then has its request with it
 
 
 class IntakeStopped(Exception):
@@ -83,7 +83,8 @@ class Intake:
         book = self.books[0]
         start = Position(file_no=an_import.next_file_no, row_no=an_import.next_row_no)
         has_earlier = any(book.has_earlier_rows(an_import) for book in self.books)
-        most_rows = NEW_CHUNK_ROWS if book.keeps_bodies and not has_earlier else None
+        is_large = not book.keeps_bodies or has_earlier
+        most_rows = None if is_large else _whole_batches(NEW_CHUNK_ROWS, an_import.batch_size_rows)
         prepared = partial(self._prepared, an_import=an_import, is_likely_new=not has_earlier)
         with (
             ThreadPoolExecutor(CUTTERS, thread_name_prefix="cut") as cutters,
@@ -226,6 +227,11 @@ class _Running:
                 read_share=None,
             )
         )
+
+
+def _whole_batches(rows: int, batch_size_rows: int) -> int:
+    """So many rows, or a few less: a chunk of good rows then leaves none over, which are dear to keep."""
+    return rows // batch_size_rows * batch_size_rows or rows
 
 
 def _frame_of(leftovers: Sequence[Leftover]) -> pl.DataFrame:
