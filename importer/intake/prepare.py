@@ -73,7 +73,7 @@ def prepare(
     shaped = shape(chunk.rows, judged, plan)
     is_good = judged["reason"].is_null() & shaped.problem_no.is_null()
     frame = shaped.frame.with_columns(judged["e164"].alias(_E164), chunk.row_nos.alias(_ROW_NO))
-    good = _keyed(frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name)
+    good = _keyed(frame if is_good.all() else frame.filter(is_good), shaped, plan, chunk.file_no, seed, round_name)
     return Prepared(
         good=good,
         items=Items.of(good["item"]) if is_likely_new else None,
@@ -88,7 +88,7 @@ def prepare(
 
 def _told(judged: pl.DataFrame) -> dict[str, dict[str, int]]:
     """How many of the good numbers are of which region and type, with which warning; and some counts of all."""
-    good = judged.filter(pl.col("reason").is_null())
+    good = judged.filter(pl.col("reason").is_null()) if judged["reason"].null_count() < judged.height else judged
     flags = {"fallback": "is_fallback", "ambiguous_bare": "is_ambiguous_bare", "own_code_bare": "is_own_code_bare"}
     return {
         "regions": _counted(good["region"]),
@@ -133,6 +133,8 @@ def _identity_content(shaped: Shaped, plan: Plan) -> dict[str, pl.Expr]:
 
 def _rejects(chunk: Chunk, plan: Plan, phone_reasons: pl.Series, shaped: Shaped, is_bad: pl.Series) -> list[NewReject]:
     """The reject lines of a chunk, in list order."""
+    if not is_bad.any() and not chunk.bad.height:
+        return []
     rows = chunk.rows.filter(is_bad)
     cells = rows.select(pl.struct(pl.all()).struct.json_encode()).to_series()
     regions = rows[plan.region_column] if plan.region_column else [plan.rules.region] * rows.height

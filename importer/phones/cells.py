@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import polars as pl
 
-from importer.phones.columns import placed, same
+from importer.phones.columns import all_false, placed, same
 from importer.phones.world import LONGEST_DIGITS
 
 # Cells this long are rejected unread, as `phonenumbers` does above 250; the plus we may add needs one more.
@@ -80,7 +80,8 @@ def odd_rows(cells: pl.Series) -> pl.Series:
 
 
 def _clean(cells: pl.Series) -> Texts:
-    return _texts(cells.str.strip_prefix("+"), cells.str.starts_with("+"))
+    has_plus = cells.str.starts_with("+")
+    return _texts(cells.str.strip_prefix("+") if has_plus.any() else cells, has_plus)
 
 
 def _not_clean(cells: pl.Series) -> Texts:
@@ -92,8 +93,10 @@ def _not_clean(cells: pl.Series) -> Texts:
 
 
 def _texts(digits: pl.Series, has_plus: pl.Series) -> Texts:
-    return pl.DataFrame([digits.alias("digits"), has_plus.alias("has_plus")]).with_columns(
-        is_viable=pl.lit(value=True), is_undecided=pl.lit(value=False)
+    count = len(digits)
+    is_viable = same(value=True, count=count, dtype=pl.Boolean)
+    return pl.DataFrame(
+        {"digits": digits, "has_plus": has_plus, "is_viable": is_viable, "is_undecided": all_false(count)}
     )
 
 

@@ -61,7 +61,7 @@ def same(value: int | str | None, count: int, dtype: pl.DataType | type[pl.DataT
 
 def all_false(count: int) -> pl.Series:
     """A column of False."""
-    return pl.repeat(value=False, n=count, dtype=pl.Boolean, eager=True)
+    return same(value=False, count=count, dtype=pl.Boolean)
 
 
 def placed(column: pl.Series, rows: pl.Series, values: pl.Series) -> pl.Series:
