@@ -329,8 +329,8 @@ class Sender:
         self._unwritten = []
         for known in settled:
             self._count(known)
-        if unsent:
-            self._refetch()
+        for each in unsent:
+            self._line_up(each.sendable.id, each.before)
         self._ahead.extend(
             _Armed(sendable=replace(each, batch=batch), before=each.batch, arming=arming) for each, batch in armed
         )
@@ -699,13 +699,18 @@ class Sender:
     def _count(self, each: Settlement) -> None:
         """Keeps the running balance and puts waiting batches back in line."""
         rows, state = each.after.size_rows, each.after.state
-        if state is State.WAITING:
-            heapq.heappush(self._waiting, (self._time_s() + each.after.wait_s, each.sendable.id))
-        elif state is State.SPLIT:
-            self._refetch()
+        if state in (State.WAITING, State.SPLIT):
+            self._line_up(each.sendable.id, each.after)
         else:
             changed = {str(state): getattr(self._balance, str(state)) + rows}
             self._balance = replace(self._balance, pending=self._balance.pending - rows, **changed)
+
+    def _line_up(self, batch_id: int, batch: Batch) -> None:
+        """Has a batch, or its parts, sent when it is due: those that wait are kept here, others asked of the ledger."""
+        if batch.state is State.WAITING:
+            heapq.heappush(self._waiting, (self._time_s() + batch.wait_s, batch_id))
+        else:
+            self._refetch()
 
     def _report(self) -> None:
         self._observer(SendingProgress(balance=self._balance, in_flight=len(self._in_flight), retries=self._retries))

@@ -343,6 +343,31 @@ def test_what_was_armed_ahead_is_put_back_as_it_was_when_the_run_stops(forty: Pr
         assert len(willing.keys) == len(set(willing.keys)) == 40
 
 
+class Faltering:
+    """A carrier that drops every n-th request."""
+
+    def __init__(self, willing: Willing, every: int) -> None:
+        self._willing = willing
+        self._every = every
+        self._requests = 0
+
+    def send_batch(self, body: bytes, key: str, *, last_look: Callable[[], bool]) -> Exchange:
+        self._requests += 1
+        if self._requests % self._every == 0:
+            return NoAnswer(reason="refused", detail="", is_sent=False, elapsed_s=0.01)
+        return self._willing.send_batch(body, key, last_look=last_look)
+
+
+@pytest.mark.parametrize("every", [3, 4, 5, 7])
+def test_what_waited_and_was_put_back_goes_in_the_same_run(forty: Prepared, world: World, every: int) -> None:
+    """A retry that was armed ahead at the next trouble is lined up again, as new batches are."""
+    with opened(forty, world) as ledger:
+        for batch_id in range(1, 41):
+            sent(ledger, world, batch_id)
+        result = sender(ledger, forty, world, carrier=Faltering(Willing(world), every)).run()
+        assert (result.ending, result.balance.accepted) == ("done", 40)
+
+
 def test_a_ledger_with_batches_put_back_is_sound(forty: Prepared, world: World, tmp_path: Path) -> None:
     """`ledger check` finds nothing, so `ledger backup` makes its copy."""
     with opened(forty, world) as ledger:
