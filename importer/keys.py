@@ -18,7 +18,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from importer.columns import TEXT, framed, texts_of
 from importer.keyruns import KEY_BYTES, column_of
@@ -207,22 +207,16 @@ def _whole_message(
 
     **Shapes**: `sizes_bytes` are those of the phones, then of the texts in their order.
     """
-    phone_size, *text_sizes = ((each, _spelled(each)) for each in sizes_bytes)
+    phone_size, *text_sizes = map(_spelled, sizes_bytes)
     fixed_bytes = sum(len((_text_netstring(name) + TEXT + ":,").encode()) for name in texts)
-    all_bytes = sum((size + _digits(spelled) for size, spelled in text_sizes), start=phone_size[0] * 0 + fixed_bytes)
-    pieces = [
-        _text_netstring(_ROW_WORD) + _text_netstring(row_round),
-        phone_size[1],
-        ":",
-        phone,
-        ",",
-        _spelled(all_bytes),
-    ]
+    all_bytes: Any = fixed_bytes
+    for size, spelled in zip(sizes_bytes[1:], text_sizes, strict=True):
+        all_bytes = all_bytes + size + _digits(spelled)
+    head = _text_netstring(_ROW_WORD) + _text_netstring(row_round)
+    pieces = [head, phone_size, ":", phone, ",", _spelled(all_bytes)]
     before = ":"
-    for (name, value), (_, spelled) in sorted(
-        zip(texts.items(), text_sizes, strict=True), key=lambda field: field[0][0]
-    ):
-        pieces += [before + _text_netstring(name) + TEXT, spelled, ":", value]
+    for name, spelled in sorted(zip(texts, text_sizes, strict=True), key=lambda field: field[0]):
+        pieces += [before + _text_netstring(name) + TEXT, spelled, ":", texts[name]]
         before = ","
     return _concatenated([*pieces, ",," + _text_netstring("")])
 

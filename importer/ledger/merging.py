@@ -219,11 +219,8 @@ class _Merge:
             self._one("SELECT max(changed_ms) FROM part.batches WHERE import_id = ?"),
             self._one("SELECT count(*) FROM part.batches WHERE import_id = ?"),
             self._one(
-                "SELECT max(s.id + coalesce(s.ended_ms, 0)) FROM part.sends s JOIN part.batches b ON b.id = s.batch_id "
-                "WHERE b.import_id = ?"
-            ),
-            self._one(
-                "SELECT count(*) FROM part.sends s JOIN part.batches b ON b.id = s.batch_id WHERE b.import_id = ?"
+                "SELECT count(*) || ' ' || coalesce(max(s.id + coalesce(s.ended_ms, 0)), 0) FROM part.sends s "
+                "JOIN part.batches b ON b.id = s.batch_id WHERE b.import_id = ?"
             ),
             self._one(outcomes.format("rows", "r.id = o.row_id")),
             self._one(

@@ -19,7 +19,7 @@ from importer.sources.bytestream import new_digest, text_blocks
 from importer.sources.dialect import Dialect
 from importer.sources.guard import GUARD_SIGN, unguarded
 from importer.sources.opening import LocalFile
-from importer.sources.records import RAW_CHARS, WHOLE, Piece, ReadOptions, Shape, Span, Tally
+from importer.sources.records import RAW_CHARS, WHOLE, Piece, ReadOptions, Shape, Span, Tally, where
 from importer.sources.scanner import RecordScanner, split_record
 from importer.sources.translation import polars_translated
 
@@ -69,8 +69,7 @@ class DelimitedReader:
                 span=span,
             )
             for records in ahead(scanner.scan_all(blocks) if span.end is None else scanner.scan_some(blocks)):
-                is_past_header = not records.height or records["row_no"][0] > header_row_no
-                data = records if is_past_header else records.filter(pl.col("row_no") != header_row_no)
+                data = where(records, records["row_no"] != header_row_no)
                 tally.witness_rows += data.height
                 yield from self._piece(data, first_row_no, tally)
         tally.sha256 = digest.hexdigest()
@@ -78,12 +77,12 @@ class DelimitedReader:
 
     def _piece(self, records: pl.DataFrame, first_row_no: int, tally: Tally) -> Iterator[Piece]:
         """The wanted records as columns. Those before `first_row_no` were parsed by an earlier run: only counted."""
-        wanted = _from(records, first_row_no)
+        wanted = where(records, records["row_no"] >= first_row_no)
         tally.read_rows += records.height - wanted.height
         if not wanted.height:
             return
         is_good = wanted["flaw"].is_null() & (wanted["fields"] == self._width)
-        good = wanted if is_good.all() else wanted.filter(is_good)
+        good = where(wanted, is_good)
         rows = self._parsed(good)
         bad = self._bad(wanted.filter(~is_good))
         tally.read_rows += rows.height + bad.height
@@ -139,13 +138,6 @@ class DelimitedReader:
             explanation=pl.col("flaw").replace_strict(told, return_dtype=pl.String, default=None).fill_null(ragged),
             raw=pl.when(long).then(pl.col("text").str.head(RAW_CHARS) + "…").otherwise("text"),
         )
-
-
-def _from(records: pl.DataFrame, first_row_no: int) -> pl.DataFrame:
-    """The records from a row on; they are in order, and nearly always all of a block are."""
-    if not records.height or records["row_no"][0] >= first_row_no:
-        return records
-    return records.filter(pl.col("row_no") >= first_row_no)
 
 
 def ahead(items: Iterator[Item]) -> Iterator[Item]:

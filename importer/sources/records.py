@@ -202,6 +202,11 @@ class Shape:
     rows: int = 0
 
 
+def where(frame: pl.DataFrame, is_kept: pl.Series) -> pl.DataFrame:
+    """The rows where it is so. Nearly always all of them are, and copying a block costs more than to ask."""
+    return frame if is_kept.all() else frame.filter(is_kept)
+
+
 def empty_bad() -> pl.DataFrame:
     """No bad rows, in the right shape."""
     return pl.DataFrame(schema=BAD_SCHEMA)

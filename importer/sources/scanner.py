@@ -16,6 +16,8 @@ from typing import Final
 
 import polars as pl
 
+from importer.sources.records import where
+
 MAX_RECORD_LINES: Final = 1_000  # a quoted cell with more line ends than this is an unclosed quote
 
 MAX_PATTERN_FIELDS: Final = 64  # a pattern that repeats a field more often is no longer quick to build
@@ -281,8 +283,7 @@ class RecordScanner:
         first = self._next_row_no
         self._next_row_no += records.height
         numbered = records.with_columns(row_no=pl.int_range(first, first + records.height, dtype=pl.Int64))
-        is_some = (numbered["text"].str.len_bytes() > 0) | numbered["flaw"].is_not_null()
-        return numbered if is_some.all() else numbered.filter(is_some)
+        return where(numbered, (numbered["text"].str.len_bytes() > 0) | numbered["flaw"].is_not_null())
 
 
 def lines_of(data: bytes, *, is_quoting: bool) -> pl.DataFrame:

@@ -215,6 +215,7 @@ def sender(
     carrier: Carrier | None = None,
     clock: protocol.ServerClock | None = None,
     kind: type[Sender] = Sender,
+    is_stopping: Callable[[], bool] | None = None,
 ) -> Sender:
     moment = world.moment()
     return kind(
@@ -225,7 +226,7 @@ def sender(
         settings=SendSettings(first_rows=first_rows),
         observer=NOBODY_LISTENS,
         now=world.moment,
-        is_stopping=world.is_stopping,
+        is_stopping=is_stopping or world.is_stopping,
         server_clock=clock or protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
         adopted=adopted,
         crew=lambda size: SeededCrew(world, size),
@@ -304,19 +305,7 @@ class Stopping:
 def stopped_early(ledger: Ledger, made: Prepared, world: World, willing: Willing) -> list[int]:
     """Stops a run after three requests; gives the batches that were armed ahead and put back."""
     stopping = Stopping(willing, 3)
-    moment = world.moment()
-    result = Sender(
-        ledger=ledger,
-        import_id=made.an_import.id,
-        key_seed=made.campaign.key_seed,
-        carrier=stopping,
-        settings=SendSettings(),
-        observer=NOBODY_LISTENS,
-        now=world.moment,
-        is_stopping=stopping.is_stopping,
-        server_clock=protocol.calibrated(world.true_ms, 0, moment.boot_ms, moment.boot_id),
-        crew=lambda size: SeededCrew(world, size),
-    ).run()
+    result = sender(ledger, made, world, carrier=stopping, is_stopping=stopping.is_stopping).run()
     back = ledger.store.all("SELECT id FROM batches WHERE reason = 'put back before it was sent'")
     assert (result.ending, bool(back)) == ("stopped", True)
     assert result.balance.accepted == len(willing.keys)
@@ -404,9 +393,8 @@ def test_rows_of_batches_put_back_can_be_withdrawn(forty: Prepared, world: World
         back = stopped_early(ledger, forty, world, Willing(world))
         phones = [int(forty.phones[batch_id - 1]) for batch_id in back]
         assert ledger.cancellations.choose([forty.an_import.id], phones=phones, row_ids=None) == len(back)
-        assert ledger.cancellations.withdraw(key_seed=forty.campaign.key_seed, now_ms=world.moment().unix_ms) == len(
-            back
-        )
+        withdrawn = ledger.cancellations.withdraw(key_seed=forty.campaign.key_seed, now_ms=world.moment().unix_ms)
+        assert withdrawn == len(back)
 
 
 def test_two_open_sends_of_one_batch_do_not_stand_for_those_of_two(singles: Prepared, world: World) -> None:
