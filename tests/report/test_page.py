@@ -85,7 +85,7 @@ def test_the_first_sentence_says_what_somebody_has_to_do(page: str) -> None:
     verdict = page[page.index('id="verdict"') : page.index('id="balance"')]
     assert "52 rows: all accounted for. 28 accepted, 4 in doubt, 2 not sent again, 8 declined" in verdict
     assert "importer reconcile 1" in verdict
-    assert "importer resolve 1 --as called" in page
+    assert "importer resolve 10 --as called" in page
 
 
 def test_every_figure_has_a_title_words_and_its_numbers(page: str) -> None:
