@@ -48,7 +48,7 @@ def read_homes(cells: pl.Series, homes: Homes) -> pl.DataFrame:
         answers=numbers.answers.zip_with(texts["is_viable"], same(NOT_VIABLE_ID, len(cells), pl.UInt32)),
         is_bare=numbers.is_bare & is_read,
     )
-    readings = _readings(numbers, _other_readings(texts["digits"], numbers.is_bare))
+    readings = _readings(numbers, _other_readings(texts["digits"], numbers))
     return _with_fallback(readings, cells, homes, (texts["is_undecided"] | is_too_long).arg_true())
 
 
@@ -176,8 +176,10 @@ def _has_own_code(digits: pl.Series, plan: Plan) -> tuple[pl.Series, pl.Series]:
     rows = digits.str.starts_with(plan.code_text).arg_true()
     given = digits.gather(rows)
     inner = plan.without_prefix(given.str.slice(len(plan.code_text)))
-    is_mended = ~given.str.contains(plan.is_general) & inner.str.contains(plan.is_general)
-    is_code = is_mended | (given.str.len_bytes() > plan.longest)
+    is_too_long = given.str.len_bytes() > plan.longest
+    unsure = (~is_too_long).arg_true()  # patterns are dear, and of most lists no cell is left to them
+    is_general, is_general_inside = (column.gather(unsure).str.contains(plan.is_general) for column in (given, inner))
+    is_code = placed(is_too_long, unsure, ~is_general & is_general_inside)
     has_code = placed(all_false(len(digits)), rows, is_code)
     return placed(digits, rows, inner.zip_with(is_code, given)), has_code
 
@@ -190,10 +192,10 @@ def _without_national_prefix(nationals: pl.Series, has_code: pl.Series, plan: Pl
     return code_plan(plan.code).without_prefix_if_long_enough(nationals).zip_with(has_code, local)
 
 
-def _other_readings(digits: pl.Series, is_bare: pl.Series) -> dict[str, pl.Series]:
+def _other_readings(digits: pl.Series, read: Numbers) -> dict[str, pl.Series]:
     """Bare digits read country code first, where that makes a valid number."""
-    rows = is_bare.arg_true()
-    numbers = _international(digits.gather(rows))
+    rows = read.is_bare.arg_true()
+    numbers = _country_code_first(digits.gather(rows), Numbers(*(column.gather(rows) for column in read)))
     is_valid = _fact("fault", numbers.answers).is_null()
     rows, answers = rows.filter(is_valid), numbers.answers.filter(is_valid)
     found = {
@@ -202,6 +204,18 @@ def _other_readings(digits: pl.Series, is_bare: pl.Series) -> dict[str, pl.Serie
         "plus_type": _fact("type", answers),
     }
     return {name: placed(same(None, len(digits), READING[name]), rows, found[name]) for name in found}
+
+
+def _country_code_first(digits: pl.Series, read: Numbers) -> Numbers:
+    """As `_international`; what was read as these very digits, and is settled, need not be looked up again."""
+    other = ~((read.digits == digits) & _fact("is_settled", read.answers))
+    if other.all():
+        return _international(digits)
+    rows = other.arg_true()
+    if not len(rows):
+        return read
+    again = _international(digits.gather(rows))
+    return Numbers(*(placed(column, rows, part) for column, part in zip(read, again, strict=True)))
 
 
 def _readings(numbers: Numbers, others: dict[str, pl.Series]) -> pl.DataFrame:
