@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +17,11 @@ from typing import Any
 import polars as pl
 
 from importer.intake.ahead import ahead
-from importer.intake.cut import Items, cut
+from importer.intake.cut import Cut, Items, cut
 from importer.intake.mapping import ListMapping, read_mapping
 from importer.intake.plan import Plan, find_column, likely_phone_column, make_plan
 from importer.intake.prepare import GOOD_SCHEMA, Prepared, prepare
-from importer.intake.sift import Hygiene, Sifted, sift
+from importer.intake.sift import Hygiene, Sifted, marks_of, sift
 from importer.intake.slicing import SlicedList
 from importer.ledger import IntakeBook
 from importer.ledger.packs import PackRuns
@@ -85,7 +85,7 @@ class Intake:
         has_earlier = any(book.has_earlier_rows(an_import) for book in self.books)
         is_large = not book.keeps_bodies or has_earlier
         most_rows = None if is_large else _whole_batches(NEW_CHUNK_ROWS, an_import.batch_size_rows)
-        prepared = partial(self._prepared, an_import=an_import, is_likely_new=not has_earlier)
+        prepared = partial(self._prepared, an_import=an_import, is_likely_new=book.keeps_bodies and not has_earlier)
         with (
             ThreadPoolExecutor(CUTTERS, thread_name_prefix="cut") as cutters,
             closing(ahead(self.row_list.chunks(start, most_rows=most_rows), prepared)) as chunks,
@@ -93,6 +93,7 @@ class Intake:
             run = _Running(self, an_import, cutters, has_earlier=has_earlier)
             for file_no, chunk in chunks:
                 if self.is_stopping():
+                    run.write()
                     raise IntakeStopped
                 run.add(file_no, chunk)
             run.flush()
@@ -118,8 +119,21 @@ class Intake:
         return chunk.file_no, made
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Begun:
+    """A chunk that is being cut: `chunk` makes it of its batches and their members; `marks` of these."""
+
+    cutting: Future[Cut]
+    chunk: Callable[..., IntakeChunk]
+    marks: dict[str, pl.Series]
+
+
 class _Running:
-    """Intake between its first chunk and its last: the leftovers, the facts and the next free row id."""
+    """Intake between its first chunk and its last: the leftovers, the facts and the next free row id.
+
+    One chunk is cut while the one before is written, so what was begun last is not in the ledger yet. A row that may
+    repeat one of its rows would not be found there: then it is written first.
+    """
 
     def __init__(self, intake: Intake, an_import: Import, cutters: ThreadPoolExecutor, *, has_earlier: bool) -> None:
         self._cutters = cutters
@@ -133,10 +147,13 @@ class _Running:
         self._read_rows = an_import.read_rows
         self._rejected_rows = 0
         self._duplicate_rows = 0
+        self._begun: _Begun | None = None
 
     def add(self, file_no: int, prepared: Prepared) -> None:
-        """Sifts a prepared chunk, freezes what fills whole blocks, and commits it all with the checkpoint."""
+        """Sifts a prepared chunk and freezes what fills whole blocks; commits the chunk before with its checkpoint."""
         intake = self._intake
+        if self._has_earlier or self._may_repeat(prepared.good):
+            self.write()
         sifted = sift(
             pl.concat([self._leftover, prepared.good]),
             self._leftover.height,
@@ -156,7 +173,7 @@ class _Running:
             items = items.after(self._leftover["item"].to_list())
         else:
             items = None  # some rows were taken out
-        self._commit(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted, items)
+        self._begin(sifted.fresh.head(whole_rows), sifted.fresh.slice(whole_rows), prepared, sifted, items)
         self._report(prepared, sifted)
 
     @property
@@ -170,11 +187,28 @@ class _Running:
         return self._facts.count("elsewhere")
 
     def flush(self) -> None:
-        """Freezes what is left over at the end of the list."""
+        """Freezes what is left over at the end of the list, and commits what was begun."""
         if self._leftover.height:
-            self._commit(self._leftover, self._leftover.clear())
+            self._begin(self._leftover, self._leftover.clear())
+        self.write()
 
-    def _commit(
+    def write(self) -> None:
+        """Commits the chunk that was begun last, if it is not in the ledger yet."""
+        if self._begun is None:
+            return
+        begun, self._begun = self._begun, None
+        pieces = begun.cutting.result()
+        chunk = begun.chunk(members=pieces.members, batches=pieces.batches)
+        self._intake.books[0].commit_chunk(self._import, chunk, now_ms=self._intake.now_ms())
+
+    def _may_repeat(self, good: pl.DataFrame) -> bool:
+        """Whether some row may be the same as one of the chunk that was begun last."""
+        if self._begun is None:
+            return False
+        marks, others = marks_of(good, self._intake.plan), self._begun.marks
+        return any(marks[name].is_in(others[name].implode()).any() for name in others)
+
+    def _begin(
         self,
         enough: pl.DataFrame,
         left: pl.DataFrame,
@@ -188,20 +222,18 @@ class _Running:
             self._import.batch_size_rows,
             self._intake.campaign.key_seed,
             items=items,
-            is_packed=self._intake.books[0].keeps_bodies,
+            keeps_bodies=self._intake.books[0].keeps_bodies,
             spread=self._cutters.map,
         )
         is_large = self._import.batch_size_rows >= self._intake.books[0].least_packed_rows
         runs = PackRuns(enough) if enough.height and is_large else None  # made while the batches are
         leftovers = [Leftover(**row) for row in left.iter_rows(named=True)]
-        pieces = cutting.result()
-        chunk = IntakeChunk(
+        chunk = partial(
+            IntakeChunk,
             first_row_id=self._next_row_id,
             rows=enough,
             runs=runs,
-            members=pieces.members,
             leftovers=leftovers,
-            batches=pieces.batches,
             rejects=prepared.rejects if prepared else (),
             skips=sifted.skips if sifted else {},
             returning_row_ids=sifted.returning_row_ids if sifted else (),
@@ -211,9 +243,10 @@ class _Running:
             next_row_no=self._place[1],
             facts={**self._facts.as_dict(), "next_row_id": self._next_row_id + enough.height},
         )
-        self._intake.books[0].commit_chunk(self._import, chunk, now_ms=self._intake.now_ms())
         self._next_row_id += enough.height
         self._leftover = left
+        self.write()  # the one before, while this one is cut
+        self._begun = _Begun(cutting=cutting, chunk=chunk, marks=marks_of(enough, self._intake.plan))
 
     def _report(self, prepared: Prepared, sifted: Sifted) -> None:
         self._read_rows += prepared.read_rows
@@ -264,4 +297,4 @@ class _Facts:
     def as_dict(self) -> dict[str, Any]:
         """As the ledger keeps it."""
         counts = {name: dict(counter) for name, counter in self._counts.items()}
-        return {**self._before, **counts, "came_back": self._came_back, "phonenumbers": METADATA_VERSION}
+        return {**self._before, **counts, "came_back": list(self._came_back), "phonenumbers": METADATA_VERSION}

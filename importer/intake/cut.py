@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from importer.keys import as_uuid
 from importer.ledger.records import NewBatch
 
 Places = npt.NDArray[np.int64]
@@ -38,22 +39,34 @@ def cut(
     seed: str,
     *,
     items: Items | None = None,
-    is_packed: bool = False,
+    keeps_bodies: bool = True,
     spread: Spread = map,
 ) -> Cut:
-    """Cuts rows (`phone`, `row_key`, `item`; list order) into batches, packed at once if they are to be kept.
+    """Cuts rows (`phone`, `row_key`, `item`; list order) into batches, their bodies packed for the ledger.
 
-    `items` are those of the rows, where they were put together already; others may follow them. `spread` maps as `map`
-    does, perhaps over threads: most of what is done for a batch is outside of the interpreter.
+    One that keeps no bodies gets none, nor what follows from them: its batches only say which rows they have. `items`
+    are those of the rows, where they were put together already; others may follow them. `spread` maps as `map` does,
+    perhaps over threads: most of what is done for a batch is outside of the interpreter.
     **Law** `test_law_2_same_list_same_requests`, `test_law_8_one_row_per_phone_per_request`.
     """
+    if not keeps_bodies:
+        return _counted(good, batch_size_rows)
     keys, together = good["row_key"].to_list(), items or Items.of(good["item"])
     members = [part for group in _groups(good["phone"], batch_size_rows) for part in together.under_cap(group)]
 
     def frozen(part: Sequence[int]) -> NewBatch:
-        return NewBatch.of_body(seed, _taken(keys, part), together.body(part), is_packed=is_packed)
+        return NewBatch.of_body(seed, _taken(keys, part), together.body(part), is_packed=True)
 
     return Cut(batches=list(spread(frozen, members)), members=members)
+
+
+def _counted(good: pl.DataFrame, batch_size_rows: int) -> Cut:
+    """The same batches without their bodies, each known by its first row."""
+    sizes = Items.sizes_of(good["item"])
+    members = [part for group in _groups(good["phone"], batch_size_rows) for part in sizes.under_cap(group)]
+    firsts = good["row_key"].gather([part[0] for part in members]).to_list()
+    batches = [NewBatch.counted(as_uuid(key), len(part)) for key, part in zip(firsts, members, strict=True)]
+    return Cut(batches=batches, members=members)
 
 
 def _taken(values: list[_T], rows: Sequence[int]) -> list[_T]:
@@ -74,7 +87,12 @@ class Items:
     def of(cls, items: pl.Series) -> Items:
         """A column of items."""
         text = bytes(items.str.join(",").cast(pl.Binary).item() or b"")
-        return cls(text, (items.str.len_bytes().cast(pl.Int64) + 1).cum_sum().to_numpy())
+        return cls(text, _ends(items))
+
+    @classmethod
+    def sizes_of(cls, items: pl.Series) -> Items:
+        """Only how long each is: enough to say which rows make a batch."""
+        return cls(b"", _ends(items))
 
     def after(self, few: Sequence[str]) -> Items:
         """These behind a few others."""
@@ -114,6 +132,10 @@ class Items:
 
     def _begin(self, row: int) -> int:
         return int(self._ends[row - 1]) if row else 0
+
+
+def _ends(items: pl.Series) -> Places:
+    return (items.str.len_bytes().cast(pl.Int64) + 1).cum_sum().to_numpy()
 
 
 def _groups(phone: pl.Series, batch_size_rows: int) -> list[Sequence[int]]:

@@ -124,6 +124,17 @@ def _identity(plan: Plan) -> str:
     return "identity" if plan.identity_columns else "row_key"
 
 
+def marks_of(good: pl.DataFrame, plan: Plan) -> dict[str, pl.Series]:
+    """By what a row is known as one that is there already: rows that share no mark are different rows.
+
+    **Shapes**: Int64; of a key its first 8 bytes, so different rows may share one, if hardly ever.
+    """
+    names = ("identity", "row_key") if plan.identity_columns else ("row_key",)
+    first = {name: pl.col(name).bin.slice(0, 8).bin.reinterpret(dtype=pl.Int64, endianness="little") for name in names}
+    marks = good.select(**first).to_dict()
+    return {**marks, "phone": good["phone"]} if plan.once_per == ONCE_PER_PHONE else marks
+
+
 def _first_of_each(good: pl.DataFrame, plan: Plan) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The first row of each identity, and the others.
 

@@ -86,6 +86,11 @@ class NewBatch:
             body_packed=packed(body) if is_packed else None,
         )
 
+    @classmethod
+    def counted(cls, request_key: str, size_rows: int) -> NewBatch:
+        """A batch that will not be sent: what a ledger without bodies keeps of one."""
+        return cls(request_key=request_key, size_rows=size_rows, body_bytes=b"", sha256=b"", row_keys=())
+
     def in_generation(self, seed: str, generation: int) -> NewBatch:
         """The same rows and bytes under the key of a later generation."""
         return replace(self, request_key=request_key(seed, generation, self.row_keys), generation=generation)

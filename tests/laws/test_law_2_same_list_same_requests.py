@@ -50,3 +50,27 @@ def test_law_2_strict_mode_asks_under_the_row_keys_themselves(tmp_path: Path, pl
     mixed = write_list(tmp_path / "b.csv", [*people(2, first=40), *rows[::-1]])
     assert two.run(mixed, batch_size_rows=1, is_new_ledger_fine=True).balance.accepted == 8
     platform.has_each_once([*(number(i) for i in range(6)), number(40), number(41)])
+
+
+@pytest.mark.parametrize("once_per", ["row", "phone", "name"])
+@pytest.mark.parametrize("apart_rows", [1, 2, 3, 5])
+def test_a_row_is_known_again_in_the_next_chunk(
+    tmp_path: Path, platform: Platform, once_per: str, apart_rows: int
+) -> None:
+    """A chunk is written while the next is cut: what repeats a row of it is found all the same, as in one chunk."""
+    rows = people(12)
+    changed = [{**row, "amount": "other"} for row in rows]
+    blocks = [rows[at : at + apart_rows] for at in range(0, 12, apart_rows)]
+    again = [changed[at : at + apart_rows] for at in range(0, 12, apart_rows)]
+    mixed = [row for block, other in zip(blocks, again, strict=True) for row in (*block, *block, *other)]
+    path = write_list(tmp_path / "list.csv", [{"amount": "1", **row} for row in mixed])
+    told, asked = [], []
+    for place, chunk_rows in enumerate([100_000, apart_rows, 1]):
+        bench = Bench(folder=tmp_path / str(place), origin=platform.origin)
+        before = len(platform.sends())
+        report = bench.run(path, once_per=once_per, chunk_rows=chunk_rows, batch_size_rows=5, is_new_ledger_fine=True)
+        told.append(report.balance)
+        asked.append([(one.key, one.body_sha256) for one in platform.sends()[before:]])
+    assert told[0] == told[1] == told[2]
+    assert asked[0] == asked[1] == asked[2]
+    assert told[0].accepted == (24 if once_per == "row" else 12)
